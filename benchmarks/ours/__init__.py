@@ -1,0 +1,1 @@
+"""Our side of each measurement. Runs in the project's own environment."""

@@ -1,0 +1,51 @@
+"""What a backbone promises, so that every head, loss and explanation works on every one of them."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from saccade.structures import Size
+
+
+class Backbone(nn.Module, ABC):
+    """A classifier that can also hand out its feature maps.
+
+    channels  of each map, fine to coarse
+    strides   of each map: how many input pixels lie between two of its pixels
+    head      how the names of the last layer's weights begin in the state dict: what another number of classes replaces
+
+    Built with `num_classes=0` it has no classifier, only what `maps` needs: `forward` then averages the last map over
+    its pixels, [B, channels[-1]].
+    Each use of an activation is a module of its own, so that an explanation can hook it.
+    """
+
+    input_size: ClassVar[Size] = (224, 224)
+    in_channels: ClassVar[int] = 3
+    head: ClassVar[tuple[str, ...]]
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def reset_head(self) -> None:
+        """Start the last layer at zero, for new classes: in a few hundred steps a random start is never forgotten."""
+        for name, parameter in self.named_parameters():
+            if name.startswith(tuple(f"{prefix}." for prefix in self.head)):
+                nn.init.zeros_(parameter)
+
+    @abstractmethod
+    def maps(self, inputs: Tensor) -> list[Tensor]:
+        """Feature maps, fine to coarse.
+
+        inputs  [B, C, H, W] float, normalised
+
+        Returns one [B, channels[i], H / strides[i], W / strides[i]] float each (rounded as the layers round).
+        """
+
+    @abstractmethod
+    def classify(self, coarsest: Tensor) -> Tensor:
+        """Logits [B, K] from the last of the maps; without a classifier, that map pooled: [B, channels[-1]]."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits [B, K] of inputs [B, C, H, W] float, normalised."""
+        return self.classify(self.maps(inputs)[-1])

@@ -1,0 +1,205 @@
+"""Published weights: where they are, whether the file is what it should be, and how they like their images.
+
+A file is looked for in the folder SACCADE_WEIGHTS (MODEL-NAME*.safetensors or .pth), then in the cache, then fetched.
+"""
+
+import hashlib
+import json
+import os
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saccade.errors import SaccadeError, UsageError, unknown
+from saccade.progress import Progress
+from saccade.structures import Preprocessing
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published file.
+
+    sha256   the first digits of its hash
+    classes  which list of class names its outputs follow
+    """
+
+    url: str
+    sha256: str
+    licence: str
+    preprocessing: Preprocessing
+    classes: str = "imagenet"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights at hand, with what it says of itself.
+
+    preprocessing  None when nothing is known
+    classes        None when nothing is known
+    """
+
+    path: Path
+    preprocessing: Preprocessing | None = None
+    classes: tuple[str, ...] | None = None
+
+
+def _torchvision(file: str, resize: int = 256) -> Published:
+    """A file of torchvision's, trained on ImageNet; its hash stands in its name."""
+    sha256 = file.rsplit("-", 1)[1].removesuffix(".pth")
+    url = f"https://download.pytorch.org/models/{file}"
+    return Published(url, sha256, "BSD-3-Clause (code); ImageNet terms", Preprocessing(resize=resize))
+
+
+WEIGHTS: dict[str, dict[str, Published]] = {
+    "squeezenet1_0": {"imagenet": _torchvision("squeezenet1_0-b66bff10.pth")},
+    "squeezenet1_1": {"imagenet": _torchvision("squeezenet1_1-b8a52dc0.pth")},
+    "resnet18": {"imagenet": _torchvision("resnet18-f37072fd.pth")},
+    "resnet34": {"imagenet": _torchvision("resnet34-b627a593.pth")},
+    "resnet50": {
+        "imagenet": _torchvision("resnet50-0676ba61.pth"),
+        "imagenet_v2": _torchvision("resnet50-11ad3fa6.pth", resize=232),
+    },
+    "resnet101": {
+        "imagenet": _torchvision("resnet101-63fe2227.pth"),
+        "imagenet_v2": _torchvision("resnet101-cd907fc2.pth", resize=232),
+    },
+    "resnet152": {
+        "imagenet": _torchvision("resnet152-394f9c45.pth"),
+        "imagenet_v2": _torchvision("resnet152-f82ba261.pth", resize=232),
+    },
+}
+
+
+def resolve(model: str, weights: str | Path) -> Weights:
+    """The file of these weights, fetched if need be.
+
+    weights  a published name ("imagenet") or the path of a .safetensors or .pth file
+
+    Raises UsageError for a name that is not published, SaccadeError when the file cannot be had or is not intact.
+    """
+    text = str(weights)
+    if Path(text).suffix in (".safetensors", ".pth", ".pt"):
+        if not Path(text).is_file():
+            raise UsageError(f"There is no weights file {text}")
+        return _described(Path(text), None)
+    if Path(text).is_file():
+        raise UsageError(f"{text} is not a file of weights: expected one that ends in .safetensors, .pth or .pt")
+    published = WEIGHTS.get(model, {}).get(text)
+    shelf = os.environ.get("SACCADE_WEIGHTS")
+    for suffix in ("safetensors", "pth") if shelf else ():
+        for found in sorted(Path(str(shelf)).glob(f"{model}-{text}*.{suffix}")):
+            # "imagenet" must not pick up a file of "imagenet_v2".
+            if not found.name.startswith(f"{model}-{text}_"):
+                return _described(found, published)
+    if published is None:
+        names = WEIGHTS.get(model)
+        if not names:
+            raise UsageError(
+                f"saccade knows of no published weights for {model}; give the path of a .safetensors or .pth file"
+            )
+        raise unknown(f"weights of {model} called", text, names)
+    return _described(_cached(published), published)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors, .pth or .pt file. Never unpickles anything but tensors.
+
+    Raises SaccadeError when the file is damaged or holds something else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # both libraries raise many kinds on damaged or hostile files
+        reason = str(error).strip().split("\n")[0][:200]
+        raise SaccadeError(f"{path} cannot be read as weights: {reason}") from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise SaccadeError(f"{path} holds no state dict (names with tensors), but a {type(state).__name__}")
+    return state
+
+
+def class_names(name: str) -> tuple[str, ...]:
+    """The class names of a published list, in order: "imagenet" has 1,000."""
+    return tuple(
+        resources.files("saccade.backbones").joinpath(f"{name}_classes.txt").read_text("utf-8").split("\n")[:-1]
+    )
+
+
+def cache_folder() -> Path:
+    """Where fetched weights are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "saccade" / "weights"
+
+
+def _described(path: Path, published: Published | None) -> Weights:
+    """The file with its preprocessing: its own metadata first, then the table's."""
+    preprocessing = published.preprocessing if published else None
+    if path.suffix == ".safetensors":
+        own = _metadata(path).get("preprocessing")
+        preprocessing = _preprocessing(path, own) if own else preprocessing
+    return Weights(path, preprocessing, class_names(published.classes) if published else None)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise SaccadeError(f"{path} cannot be read as weights: {error}") from None
+
+
+def _preprocessing(path: Path, text: str) -> Preprocessing:
+    """From JSON such as {"size": 224, "resize": 256, "mean": [...], "std": [...]}."""
+    try:
+        said: dict[str, Any] = json.loads(text)
+        size = said["size"]
+        size = (size, size) if isinstance(size, int) else tuple(size)
+        resize = said.get("resize", max(size))
+        return Preprocessing(size, resize, said.get("mode", "RGB"), tuple(said["mean"]), tuple(said["std"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise SaccadeError(f"{path}: its metadata 'preprocessing' cannot be understood ({error!r}): {text}") from None
+
+
+def _cached(published: Published) -> Path:
+    """The file in the cache, fetched and verified when it is not there yet."""
+    path = cache_folder() / published.url.rsplit("/", 1)[1]
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    digest = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(published.url, timeout=30) as answer, part.open("wb") as file:
+            length = int(answer.headers.get("Content-Length") or 0)
+            with Progress(f"fetching {path.name}", length or None, unit="bytes") as progress:
+                while block := answer.read(1 << 20):
+                    digest.update(block)
+                    file.write(block)
+                    progress.advance(len(block))
+        if not digest.hexdigest().startswith(published.sha256):
+            raise SaccadeError(
+                f"{published.url} gave a file whose SHA-256 begins {digest.hexdigest()[:8]}, "
+                f"expected {published.sha256}; it was damaged on the way or replaced: try again"
+            )
+        part.rename(path)
+    except (urllib.error.URLError, OSError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        raise SaccadeError(
+            f"{published.url} cannot be fetched ({getattr(error, 'reason', error)}); "
+            f"download it elsewhere and put it at {path}, or into a folder that SACCADE_WEIGHTS names"
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,42 @@
+"""saccade evaluate RUN DATA"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saccade.cli.options import AsJson, SkipBroken
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    data: Annotated[str, typer.Argument(help="A folder of class folders or idx files, or: digits, photos.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; the numbers do not depend on it.")] = 32,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load images.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write an HTML report there.")] = None,
+    skip_broken: SkipBroken = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a trained model on labelled images."""
+    from saccade.cli.show import print_json, print_metrics, print_table
+    from saccade.predict import load
+    from saccade.recipes.evaluate import evaluate as run_evaluate
+    from saccade.recipes.page import write_evaluation_report
+
+    predictor = load(run)
+    evaluation = run_evaluate(predictor, data, batch_size=batch_size, workers=workers, skip_broken=skip_broken)
+    if out is not None:
+        write_evaluation_report(out, predictor.card, evaluation, data)
+    if as_json:
+        print_json(evaluation.as_dict() | ({"report": str(out)} if out else {}))
+        return
+    print_metrics({"split": evaluation.split, "images": len(evaluation.metric.outcomes)} | evaluation.result)
+    print()
+    rows = [(row.name, row.count, row.error, row.precision) for row in evaluation.metric.per_class()]
+    print_table(("class", "images", "error %", "precision %"), rows)
+    if evaluation.note:
+        print(f"note: {evaluation.note}")
+    for line in evaluation.skipped:
+        print(f"skipped {line}")
+    if out is not None:
+        print(f"report: {out}")

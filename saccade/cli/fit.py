@@ -1,0 +1,63 @@
+"""saccade fit DATA --model M --out RUN"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saccade.cli.options import AsJson, SkipBroken, read_settings
+
+
+def fit(
+    data: Annotated[str, typer.Argument(help="A folder of class folders or idx files, or: digits, photos.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="A name that `saccade models` lists.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run directory to make.")],
+    weights: Annotated[
+        str | None, typer.Option(help="What to start from: imagenet, or a .safetensors or .pth file.")
+    ] = None,
+    adapt: Annotated[
+        str | None, typer.Option(help="scratch or finetune; by default finetune when weights are given.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Times over the data.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest one.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side in pixels of what the network sees.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that load images.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as name=value.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    skip_broken: SkipBroken = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train, evaluate, and write the report."""
+    named = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "size": size,
+        "seed": seed,
+        "workers": workers,
+    }
+    options = read_settings(config, settings or []) | {k: v for k, v in named.items() if v is not None}
+
+    from saccade.cli.show import print_json, print_metrics
+    from saccade.recipes.fit import fit as run_fit
+
+    run = run_fit(
+        data,
+        model=model,
+        out=out,
+        weights=weights,
+        adapt=adapt,
+        resume=resume,
+        skip_broken=skip_broken,
+        **options,
+    )
+    if not run.first:
+        return
+    if as_json:
+        print_json(run.metrics | {"report": str(run.report)})
+    else:
+        print_metrics(run.metrics)
+        print(f"report: {run.report}")

@@ -1,0 +1,38 @@
+"""Options that several verbs share, and how a setting is read from `--set name=value` or a TOML file."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from saccade.errors import UsageError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Go on without images that cannot be read; list them.")]
+
+
+def read_settings(config: Path | None, assignments: list[str]) -> dict[str, Any]:
+    """Settings of a TOML file, then those of `name=value` strings, which win."""
+    settings: dict[str, Any] = {}
+    if config is not None:
+        try:
+            settings = tomllib.loads(config.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"{config} cannot be read ({error.strerror})") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{config} is not TOML: {error}") from None
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes name=value, got {assignment!r}")
+        settings[name.strip()] = _value(value.strip())
+    return settings
+
+
+def _value(text: str) -> Any:
+    """A TOML value; what is none is a word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

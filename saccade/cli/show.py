@@ -1,0 +1,55 @@
+"""How results are printed."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+PERCENT = ("error", "accuracy", "AP")
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON; what is not a number is null."""
+    print(json.dumps(_finite(value), ensure_ascii=False))
+
+
+def print_metrics(metrics: dict[str, Any]) -> None:
+    """One number a line, in words."""
+    width = max(len(name) for name in metrics)
+    for name, value in metrics.items():
+        print(f"{name.replace('_', ' '):{width}}  {_worded(name, value)}")
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Columns, as wide as they need to be; numbers to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    rows = [list(row) for row in rows]
+    for column, name in enumerate(header):
+        numeric = all(isinstance(row[column], (int, float)) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    Console(highlight=False, markup=False, soft_wrap=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _worded(name: str, value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f} %" if name.rsplit("_", 1)[-1].rsplit("/", 1)[-1] in PERCENT else f"{value:.4g}"
+    return str(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,163 @@
+"""Changes to training images that leave their meaning alone: one View and one colour matrix an image, keyed."""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import cv2
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from saccade.geometry.affine import translation
+from saccade.geometry.view import Size, View
+from saccade.structures import Preprocessing
+
+# How RGB mixes into brightness, as in ITU-R BT.601 and in Pillow.
+GREY = np.array([0.299, 0.587, 0.114])
+# RGB to YIQ: turning the I-Q plane changes the hue and leaves the brightness.
+YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+FROM_YIQ = np.linalg.inv(YIQ)
+
+
+def _in_order(limits: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < limits[0] <= limits[1]:
+        raise ValueError(f"expected two numbers above 0, the smaller first, not {limits}")
+    return limits
+
+
+Limits = Annotated[tuple[float, float], AfterValidator(_in_order)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Augmentation(BaseModel):
+    """How training images vary. Every amount at 0 (or 1 for shares and scales) means: leave that alone.
+
+    crop           the least and most of the image's area that a random crop keeps
+    aspect         the least and most of a crop's width : height, relative to square
+    shift          at most this share of the width and height, in whole network pixels
+    flip           probability of mirroring left to right; flip_vertical likewise, top to bottom
+    rotate         at most this many degrees either way; shear likewise
+    scale          smallest and largest factor about the centre
+    brightness     at most this factor more or less; contrast and saturation likewise
+    hue            at most this share of the colour circle either way
+    cast           at most this share of full brightness added to each channel
+    erase          probability of painting a rectangle of 2 to 20 % of the area in the mean colour
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    crop: Limits = (1.0, 1.0)
+    aspect: Limits = (3 / 4, 4 / 3)
+    shift: Share = 0.0
+    flip: Share = 0.0
+    flip_vertical: Share = 0.0
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    shear: Annotated[float, Field(ge=0, le=60)] = 0.0
+    scale: Limits = (1.0, 1.0)
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    cast: Share = 0.0
+    erase: Share = 0.0
+
+    @field_validator("crop")
+    @classmethod
+    def _at_most_all(cls, crop: tuple[float, float]) -> tuple[float, float]:
+        if crop[1] > 1:
+            raise ValueError(f"a crop keeps at most all of the image, 1.0, not {crop[1]}")
+        return crop
+
+    def view(self, source: Size, preprocessing: Preprocessing, rng: np.random.Generator) -> View:
+        """Where this training image is looked at from.
+
+        source  (height, width) of the upright image
+        """
+        if self.crop == (1.0, 1.0):
+            view = preprocessing.view(source)
+        else:
+            view = self._random_crop(source, rng).resized(preprocessing.size)
+        view = view.flipped(horizontal=rng.random() < self.flip, vertical=rng.random() < self.flip_vertical)
+        if self.rotate or self.shear or self.scale != (1.0, 1.0):
+            factor = _log_uniform(self.scale, rng)
+            view = view.turned(rng.uniform(-self.rotate, self.rotate), rng.uniform(-self.shear, self.shear), factor)
+        if self.shift:
+            down, right = (round(rng.uniform(-self.shift, self.shift) * length) for length in view.size)
+            view = view.then(translation(right, down))
+        return view
+
+    def _random_crop(self, source: Size, rng: np.random.Generator) -> View:
+        """A window of random area and shape (Szegedy et al. 2015, section 6); the largest centred one if none fits."""
+        height, width = source
+        for _ in range(10):
+            area = height * width * rng.uniform(*self.crop)
+            aspect = _log_uniform(self.aspect, rng)
+            high, wide = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+            if 0 < high <= height and 0 < wide <= width:
+                top, left = int(rng.integers(height - high + 1)), int(rng.integers(width - wide + 1))
+                return View.identity(source).cropped(top, left, (high, wide))
+        side = min(source)
+        return View.identity(source).centre_cropped((side, side))
+
+    def paint(self, image: np.ndarray, mean: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+        """Colour and erasing.
+
+        image  [H, W, C] uint8, RGB or grey, network pixels
+        mean   C values in [0, 1], the colour of what is erased
+
+        Returns [H, W, C] uint8.
+        """
+        if self.brightness or self.contrast or self.saturation or self.hue or self.cast:
+            matrix = self._colour(cv2.mean(image)[: image.shape[2]], rng)
+            image = cv2.transform(image, matrix).reshape(image.shape)
+        if rng.random() < self.erase:
+            image = _erase(image, mean, rng)
+        return image
+
+    def _colour(self, average: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+        """All changes of colour as one matrix [C, C + 1] on values 0..255, drawn about the image's average colour."""
+        channels = len(average)
+
+        def factor(amount: float) -> float:
+            return 1 + rng.uniform(-amount, amount)
+
+        gain, contrast = factor(self.brightness), factor(self.contrast)
+        # Contrast turns about the mean brightness of the image, as it is after the step before.
+        offset = (1 - contrast) * gain * sum(average) / channels
+        gain *= contrast
+        matrix = np.empty((channels, channels + 1))
+        matrix[:, :channels] = self._mixing(channels, rng) * gain
+        # The rows of the mixing add up to 1: grey stays grey.
+        matrix[:, channels] = offset + 255 * rng.uniform(-self.cast, self.cast, channels)
+        return matrix
+
+    def _mixing(self, channels: int, rng: np.random.Generator) -> np.ndarray:
+        """Saturation and hue as a matrix [C, C] that leaves grey alone."""
+        if channels == 1 or not (self.saturation or self.hue):
+            return np.eye(channels)
+        kept = 1 + rng.uniform(-self.saturation, self.saturation)
+        mixing = np.empty((3, 3))
+        mixing[:] = (1 - kept) * GREY
+        mixing.flat[::4] += kept
+        if self.hue:
+            angle = 2 * math.pi * rng.uniform(-self.hue, self.hue)
+            turn = np.array([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
+            mixing = FROM_YIQ @ turn @ YIQ @ mixing
+        return mixing
+
+
+def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
+    """A factor between the limits, as likely to double as to halve."""
+    return math.exp(rng.uniform(math.log(limits[0]), math.log(limits[1])))
+
+
+def _erase(image: np.ndarray, mean: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+    """One rectangle painted over (Zhong et al. 2020, Random Erasing)."""
+    height, width = image.shape[:2]
+    area, aspect = height * width * rng.uniform(0.02, 0.2), _log_uniform((0.3, 1 / 0.3), rng)
+    high = min(height, max(1, round(math.sqrt(area / aspect))))
+    wide = min(width, max(1, round(math.sqrt(area * aspect))))
+    top, left = rng.integers(height - high + 1), rng.integers(width - wide + 1)
+    erased = image.copy()
+    erased[top : top + high, left : left + wide] = np.round(np.multiply(mean, 255)).astype(np.uint8)
+    return erased

@@ -1,0 +1,80 @@
+"""Class folders: photos/cats/1.jpg, or photos/train/cats/1.jpg beside photos/val/ and photos/test/."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from saccade.data.decode import SUFFIXES
+from saccade.data.source import DataError, Source, Split
+
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def recognises(path: Path) -> bool:
+    """Whether `path` has sub-folders (that they hold images is checked while reading)."""
+    return bool(_folders(path))
+
+
+def read(path: Path) -> Source:
+    """Every image below `path`; its class is the folder it stands in, nested ones joined with a slash.
+
+    Raises DataError when there is no image at all, or a class without images.
+    """
+    folders = {entry.name: entry for entry in _folders(path)}
+    parts = {SPLIT_NAMES[name.lower()]: folders[name] for name in folders if name.lower() in SPLIT_NAMES}
+    notes: list[str] = []
+    doubled = len(parts) < sum(name.lower() in SPLIT_NAMES for name in folders)
+    if doubled:
+        raise DataError(f"{path} has two folders for the same split among {', '.join(folders)}; keep one of them")
+    if "train" in parts or all(name.lower() in SPLIT_NAMES for name in folders):
+        others = sorted(set(folders) - {part.name for part in parts.values()})
+        if others:
+            notes.append(f"folders beside train and val were left out: {', '.join(others)}")
+    else:
+        parts = {"all": path}
+    found = {name: _scan(part, notes) for name, part in parts.items()}
+    classes = tuple(sorted({name for files in found.values() for name in files}))
+    if not any(images for files in found.values() for images in files.values()):
+        raise DataError(f"{path} holds no images; expected files ending in {' '.join(sorted(SUFFIXES))}")
+    for split, files in found.items():
+        for name in classes:
+            if files.get(name) or (name not in files and split in ("val", "test")):
+                continue
+            where = parts[split] / name
+            raise DataError(f"the class {name!r} has no images in {where}; add some, or remove the class everywhere")
+    return Source(
+        str(path), "class folders", classes, {k: _split(path, v, classes) for k, v in found.items()}, tuple(notes)
+    )
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _scan(root: Path, notes: list[str]) -> dict[str, list[Path]]:
+    """The image files of each class below `root`. A leaf folder without images is a class without images."""
+    found: dict[str, list[Path]] = {}
+    other: list[str] = []
+    for here, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if os.path.realpath(here) in {os.path.realpath(parent) for parent in Path(here).absolute().parents}:
+            raise DataError(f"{here} is a link to a folder that it is in; remove it")
+        visible = sorted(name for name in files if not name.startswith("."))
+        images = [Path(here) / name for name in visible if Path(name).suffix.lower() in SUFFIXES]
+        other += [str(Path(here, name)) for name in visible if Path(name).suffix.lower() not in SUFFIXES]
+        name = Path(here).relative_to(root).as_posix()
+        if name == ".":
+            if images:
+                notes.append(f"{len(images)} images directly in {root} belong to no class and were left out")
+        elif images or not folders:
+            found[name] = images
+    if other:
+        notes.append(f"{len(other)} files that are not images were left out, {other[0]} the first")
+    return found
+
+
+def _split(root: Path, files: dict[str, list[Path]], classes: tuple[str, ...]) -> Split:
+    images = [image for name in classes for image in files.get(name, ())]
+    labels = np.repeat(np.arange(len(classes)), [len(files.get(name, ())) for name in classes])
+    return Split(images, labels.astype(np.int64), [image.relative_to(root).as_posix() for image in images])

@@ -1,0 +1,68 @@
+"""From a run directory to predictions. A Predictor keeps no state: any number of threads may share one."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from saccade import checkpoint
+from saccade.backbones.contract import Backbone
+from saccade.checkpoint import Card
+from saccade.data.decode import Picture, render, to_picture
+from saccade.data.loader import collate
+from saccade.errors import SaccadeError
+from saccade.layers.preprocess import Preprocess
+from saccade.models import create_model, create_task
+from saccade.structures import Prediction, Sample
+
+Pictured = str | Path | bytes | np.ndarray | Image.Image
+
+
+class Predictor:
+    """A trained model with all it needs to look at a picture.
+
+    model  the bare network, on normalised input
+    task   what is asked of it
+    card   what the weights are: their classes, their preprocessing, how they were trained
+    """
+
+    def __init__(self, model: Backbone, card: Card) -> None:
+        self.model, self.card = model.eval().requires_grad_(False), card
+        self.task = create_task(card.task, card.classes)
+        self.preprocess = Preprocess(card.preprocessing).to(next(model.parameters()).device)
+
+    def __call__(self, image: Pictured) -> Prediction:
+        """What the model says of one picture.
+
+        image  a path, the bytes of a file, an array [H, W] or [H, W, 3] uint8 RGB, or a Pillow image
+
+        Raises DecodeError when it is not an image.
+        """
+        return self.look(to_picture(image))
+
+    @torch.inference_mode()
+    def look(self, picture: Picture) -> Prediction:
+        """What the model says of an opened picture."""
+        view = self.card.preprocessing.view(picture.size)
+        sample = Sample(render(picture, view, self.card.preprocessing), 0, view, "")
+        batch = collate([sample]).to(next(self.model.parameters()).device)
+        return self.task.predict(self.model, self.preprocess(batch.images), batch)[0]
+
+
+def load(path: str | Path, device: str | None = None) -> Predictor:
+    """The predictor of a run directory.
+
+    device  "cpu", "cuda" ...; None for a GPU where there is one
+
+    Raises UsageError when `path` is no run directory, SaccadeError when it is damaged or from a newer saccade.
+    """
+    folder = Path(path)
+    card = checkpoint.load_card(folder)
+    model = create_model(card.model, len(card.classes), in_channels=card.preprocessing.channels)
+    try:
+        model.load_state_dict(checkpoint.load_weights(folder))
+    except RuntimeError as error:
+        raise SaccadeError(f"{folder}/model.safetensors does not fit {card.model}: {error}") from None
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return Predictor(model.to(chosen), card)

@@ -1,0 +1,167 @@
+"""The values that pass between the rooms. Frozen, and checked where they are made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from saccade.geometry.view import Size, View
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes network input. Travels with the weights, so that it cannot drift.
+
+    size    (height, width) of the network's input
+    resize  length in pixels the shorter side is scaled to before the centre crop to `size`
+    mode    "RGB" or "L" (grey)
+    mean    one a channel, of pixels scaled to [0, 1]
+    std     likewise
+    """
+
+    size: Size = (224, 224)
+    resize: int = 256
+    mode: str = "RGB"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        channels = {"RGB": 3, "L": 1}.get(self.mode)
+        if channels is None:
+            raise ValueError(f"Preprocessing.mode must be RGB or L but got {self.mode!r}")
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise ValueError(f"{self.mode} needs {channels} values of mean and std but got {self.mean} and {self.std}")
+        if min(self.std) <= 0:
+            raise ValueError(f"Preprocessing.std must be above 0 but got {self.std}")
+        if len(self.size) != 2 or min(self.size) < 1 or self.resize < max(self.size):
+            raise ValueError(f"resize {self.resize} must be at least as long as size {self.size}, and that at least 1")
+
+    @staticmethod
+    def standard(size: Size, mode: str = "RGB") -> "Preprocessing":
+        """What networks trained from scratch get: ImageNet's numbers for colour, 0.5 for grey.
+
+        From 96 pixels on, the customary centre crop of 7/8 of the shorter side; below, all of it.
+        """
+        longest = max(size)
+        resize = round(longest * 8 / 7) if longest >= 96 else longest
+        if mode == "L":
+            return Preprocessing(size, resize, mode, (0.5,), (0.5,))
+        return Preprocessing(size, resize, mode)
+
+    @property
+    def channels(self) -> int:
+        """How many channels the network takes."""
+        return len(self.mean)
+
+    def view(self, source: Size) -> View:
+        """The geometry of evaluation and prediction: the shorter side to `resize`, then the centre.
+
+        source  (height, width) of the upright image
+        """
+        factor = self.resize / min(source)
+        scaled = (max(round(source[0] * factor), self.size[0]), max(round(source[1] * factor), self.size[1]))
+        return View.identity(source).resized(scaled).centre_cropped(self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with its target, as the loader hands it to `collate`.
+
+    image   [H, W, C] uint8 in [0, 255], network pixels
+    target  the truth in network pixels; for classification the label, 0..K-1
+    view    from original pixels to network pixels
+    id      what the image is called in its data set (a path inside it, or a number)
+    truth   the truth in original pixels, as metrics compare it; None in training, where nothing does
+    """
+
+    image: np.ndarray
+    target: Any
+    view: View
+    id: str
+    truth: Any = None
+
+    def __post_init__(self) -> None:
+        if self.image.dtype != np.uint8 or self.image.shape[:2] != self.view.size or self.image.ndim != 3:
+            raise ValueError(
+                f"Sample.image must be uint8 [{self.view.size[0]}, {self.view.size[1]}, C] "
+                f"but got {self.image.dtype} {list(self.image.shape)}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Several samples.
+
+    images   [B, C, H, W] uint8 in [0, 255], channels-last in memory
+    targets  what the loss compares with, in network pixels; for classification [B] int64, labels 0..K-1
+    views    one an image
+    ids      one an image
+    truths   what metrics compare with, in original pixels, one an image; None each in training
+    """
+
+    images: torch.Tensor
+    targets: Any
+    views: Sequence[View] = field(repr=False)
+    ids: Sequence[str]
+    truths: Sequence[Any] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on `device`."""
+        images, targets = self.images.to(device, non_blocking=True), self.targets
+        if isinstance(targets, torch.Tensor):
+            targets = targets.to(device, non_blocking=True)
+        return replace(self, images=images, targets=targets)
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """What a classifier says of one image.
+
+    probabilities  [K] float32, sum 1
+    classes        K names
+    """
+
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.probabilities.shape != (len(self.classes),):
+            raise ValueError(
+                f"Classification.probabilities must be [{len(self.classes)}], one a class, "
+                f"but got shape {list(self.probabilities.shape)}"
+            )
+
+    @property
+    def label(self) -> int:
+        """The most probable class, 0..K-1."""
+        return int(self.probabilities.argmax())
+
+    @property
+    def name(self) -> str:
+        """The name of the most probable class."""
+        return self.classes[self.label]
+
+    @property
+    def score(self) -> float:
+        """The probability of the most probable class, in [0, 1]."""
+        return float(self.probabilities[self.label])
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The `count` most probable classes with their probabilities, best first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.classes[k], float(self.probabilities[k])) for k in order]
+
+    def as_dict(self, count: int = 5) -> dict[str, Any]:
+        """For JSON: the best class, its score and the `count` best."""
+        top = [{"class": name, "score": round(score, 6)} for name, score in self.top(count)]
+        return {"class": self.name, "score": round(self.score, 6), "top": top}
+
+
+Prediction = Classification

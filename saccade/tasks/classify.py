@@ -1,0 +1,52 @@
+"""Classification: one label an image. Softmax cross-entropy, the most probable class, its logit."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.metrics.classification import ClassificationMetric
+from saccade.structures import Batch, Classification
+
+
+class Classify:
+    """The task of telling K classes apart.
+
+    label_smoothing  share of the truth that is spread over all classes (Szegedy et al. 2016, section 7)
+    class_weights    K factors on the loss of each class's images, for unbalanced data; None for 1
+    """
+
+    name = "classify"
+
+    def __init__(
+        self, classes: Sequence[str], label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None
+    ) -> None:
+        self.classes = tuple(classes)
+        self.label_smoothing = label_smoothing
+        self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+
+    def loss(self, model: nn.Module, inputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of the logits, averaged over the batch (by weight, where classes have weights)."""
+        logits = model(inputs).float()
+        weight = None if self.class_weights is None else self.class_weights.to(logits.device)
+        loss = F.cross_entropy(logits, batch.targets, weight=weight, label_smoothing=self.label_smoothing)
+        return {"classification": loss}
+
+    def predict(self, model: nn.Module, inputs: Tensor, batch: Batch) -> list[Classification]:
+        """The probability of every class, by softmax."""
+        probabilities = model(inputs).float().softmax(1).cpu().numpy()
+        return [Classification(np.ascontiguousarray(row), self.classes) for row in probabilities]
+
+    def score(self, model: nn.Module, inputs: Tensor, target: int | str) -> Tensor:
+        """The logit [B] of one class, by its number or its name."""
+        label = self.classes.index(target) if isinstance(target, str) else target
+        return model(inputs)[:, label]
+
+    def objective(self, result: dict[str, float]) -> float:
+        """Lower is better: the top-1 error."""
+        return result["top1_error"]
+
+    def metric(self) -> ClassificationMetric:
+        return ClassificationMetric(self.classes)

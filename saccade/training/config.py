@@ -1,0 +1,106 @@
+"""Every setting of a training run: frozen, typed, checked. An unknown one is an error that names the nearest."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from saccade.data.augment import Augmentation
+from saccade.errors import UsageError, unknown
+
+
+class Config(BaseModel):
+    """How to train. `configure` fills in what suits the way of adapting.
+
+    epochs              times over the data
+    batch_size          images a step, over all processes together
+    optimiser           "adamw" (Loshchilov and Hutter 2019) or "sgd" with momentum
+    learning_rate       the highest one, of the classifier
+    encoder_rate        the encoder's learning rate as a share of it
+    weight_decay        never applied to biases and to the weights of norms
+    momentum            of SGD
+    schedule            after the warm-up: "cosine" down to 0, or "step", a tenth at each of `milestones`
+    milestones          as shares of the epochs
+    warmup              epochs over which the rate rises from 0
+    label_smoothing     share of the truth that is spread over all classes
+    class_weights       "balanced" weighs classes by the inverse of how many images they have
+    clip                largest norm of the gradient; None for no limit
+    ema                 decay a step of the running average of the weights that is evaluated and kept; None for none
+    patience            stop after so many epochs without a better validation, and keep the best; None trains to the end
+    precision           "auto" is bfloat16 where the processor or GPU is built for it, else float32
+    augmentation        "photo" (crops, mirrors, colour), "glyph" (never mirrored, for what is small and grey), "none",
+                        or a table of amounts; "auto" looks at the data
+    size                side in pixels of what the network sees; None for what the weights or the paper have
+    hold_out            share of the images kept for validation when the data has no such folder; 0 for none
+    checkpoint_seconds  at most so much work is lost when the run is killed
+    workers             processes that load images; None for one a core, leaving one core free
+    seed                of everything random
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    epochs: int = Field(30, ge=1)
+    batch_size: int = Field(32, ge=1)
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0)
+    encoder_rate: float = Field(1.0, ge=0)
+    weight_decay: float = Field(0.05, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    schedule: Literal["cosine", "step"] = "cosine"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    warmup: float = Field(1.0, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    clip: float | None = Field(None, gt=0)
+    ema: float | None = Field(None, gt=0, lt=1)
+    patience: int | None = Field(None, ge=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    augmentation: Literal["auto", "photo", "glyph", "none"] | Augmentation = "auto"
+    size: int | None = Field(None, ge=1)
+    hold_out: float = Field(0.2, ge=0, lt=1)
+    checkpoint_seconds: float = Field(120.0, gt=0)
+    workers: int | None = Field(None, ge=0)
+    seed: int = Field(0, ge=0)
+
+
+# What does not change the weights, and so may differ when a run is resumed.
+FREE_TO_CHANGE = frozenset({"workers", "checkpoint_seconds"})
+
+ADAPT: dict[str, dict[str, Any]] = {
+    "scratch": {},
+    "finetune": {"epochs": 12, "batch_size": 16, "learning_rate": 5e-4, "encoder_rate": 0.1, "ema": 0.98},
+}
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "photo": Augmentation(crop=(0.25, 1.0), flip=0.5, rotate=5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
+    "glyph": Augmentation(rotate=12, shear=8, scale=(0.85, 1.15), shift=0.08),
+}
+
+
+def configure(adapt: str, options: Mapping[str, Any]) -> Config:
+    """The settings for one way of adapting, with some of them chosen.
+
+    adapt    "scratch" or "finetune"
+    options  by the names of `Config`; None leaves a setting as it is
+
+    Raises UsageError that names the nearest setting, or what is wrong with a value.
+    """
+    if adapt not in ADAPT:
+        raise unknown("way to adapt", adapt, ADAPT)
+    for name in options:
+        if name not in Config.model_fields:
+            raise unknown("setting", name, Config.model_fields)
+    chosen = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Config.model_validate(ADAPT[adapt] | chosen)
+    except ValidationError as error:
+        raise UsageError(explain_validation(error)) from None
+
+
+def explain_validation(error: ValidationError) -> str:
+    """What pydantic found, one line a setting."""
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"] if part != "Augmentation")
+        lines.append(f"{where}: {problem['msg'].lower()}, got {problem['input']!r}")
+    return "\n".join(dict.fromkeys(lines))

@@ -1,0 +1,245 @@
+"""Every network is the published one, keeps the backbone contract, and learns."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from saccade.backbones import resnet
+from saccade.backbones.contract import Backbone
+from saccade.errors import SaccadeError, UsageError
+from saccade.models import create_model, list_models
+
+SMALL = ["lenet", "resnet18", "resnet50", "resnet20_cifar", "squeezenet1_0", "squeezenet1_1"]
+
+
+def golden_fill(shared: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("fill", shared / "golden" / "fill.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet152", "squeezenet1_1"])
+def test_equals_the_published_implementation(name: str, shared: Path) -> None:
+    """Same parameters, same state dict, same outputs for the same weights, within 1e-4."""
+    fill = golden_fill(shared)
+    reference = json.loads((shared / "golden" / "reference.json").read_text())[name]
+    model = fill.fill(create_model(name))
+    assert sum(parameter.numel() for parameter in model.parameters()) == reference["params"]
+    assert len(model.state_dict()) == reference["entries"]
+    assert fill.signature(model) == reference["signature"]
+    batch, channels, height, width = reference["input"]
+    with torch.no_grad():
+        got = fill.digest(model(fill.image(height, width, channels, batch)))
+    expected = reference["output"]
+    assert got["shape"] == expected["shape"]
+    scale = np.abs(expected["values"]).max()
+    assert np.abs(np.subtract(got["values"], expected["values"])).max() < 1e-4 * scale
+    assert got["std"] == pytest.approx(expected["std"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("lenet", 61_706),  # 156 + 2,416 + 48,120 + 10,164 + 850
+        ("squeezenet1_0", 1_248_424),  # table 1 says 1,248,424
+        ("resnet101", 44_549_160),
+        ("resnet20_cifar", 269_722),  # table 6 says 0.27 million, and so on
+        ("resnet32_cifar", 464_154),
+        ("resnet44_cifar", 658_586),
+        ("resnet56_cifar", 853_018),
+        ("resnet110_cifar", 1_727_962),
+    ],
+)
+def test_parameter_counts_are_the_papers(name: str, count: int) -> None:
+    with torch.device("meta"):
+        model = create_model(name)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+def test_option_a_by_hand() -> None:
+    """Every second pixel is kept; the new channels are zero; there is nothing to learn."""
+    shortcut = resnet.PaddedShortcut(extra=2, stride=2)
+    inputs = torch.arange(16.0).reshape(1, 1, 4, 4)
+    expected = torch.tensor([[0.0, 2], [8, 10]])
+    out = shortcut(inputs)
+    assert out.shape == (1, 3, 2, 2)
+    assert torch.equal(out[0, 0], expected)
+    assert not out[0, 1:].any()
+    assert not list(shortcut.parameters())
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 97), (127, 80)])
+@pytest.mark.parametrize("name", SMALL)
+def test_maps_channels_and_strides_tell_the_truth(name: str, size: tuple[int, int]) -> None:
+    model = create_model(name).eval()
+    with torch.no_grad():
+        maps = model.maps(torch.zeros(1, model.in_channels, *size))
+    assert [feature.shape[1] for feature in maps] == list(model.channels)
+    assert len(maps) == len(model.strides)
+    for feature, stride in zip(maps, model.strides, strict=True):
+        for length, got in zip(size, feature.shape[2:], strict=True):
+            # Unpadded filters lose a few pixels at the border, and poolings round.
+            assert abs(got - length / stride) <= 4
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_each_map_responds_at_its_stride(name: str) -> None:
+    """Moving the image by one stride moves the interior of the map by one pixel."""
+    torch.manual_seed(0)
+    model = create_model(name).eval()
+    image = torch.randn(1, model.in_channels, 192, 192)
+    with torch.no_grad():
+        # Deeper maps see beyond the border of any image small enough for a test.
+        for level, stride in enumerate(model.strides[:2]):
+            moved = model.maps(torch.roll(image, stride, 3))[level]
+            still = model.maps(image)[level]
+            middle = slice(still.shape[3] // 2 - 1, still.shape[3] // 2 + 2)
+            shifted = slice(middle.start + 1, middle.stop + 1)
+            rows = slice(still.shape[2] // 2 - 1, still.shape[2] // 2 + 2)
+            assert torch.allclose(moved[..., rows, shifted], still[..., rows, middle], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_headless_gives_pooled_features_and_has_no_classifier(name: str) -> None:
+    """What is left is exactly what the maps depend on."""
+    torch.manual_seed(0)
+    model, whole = create_model(name, num_classes=0).eval(), create_model(name).eval()
+    inputs = torch.randn(2, model.in_channels, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(model(inputs), model.maps(inputs)[-1].mean((2, 3)), atol=1e-5)
+    sum(feature.sum() for feature in whole.maps(inputs)).backward()
+    needed = {key for key, parameter in whole.named_parameters() if parameter.grad is not None}
+    assert {key for key, _ in model.named_parameters()} == needed
+    kept = set(whole.state_dict()) - set(model.state_dict())
+    assert any(key.startswith(tuple(f"{prefix}." for prefix in whole.head)) for key in kept)
+
+
+@pytest.mark.parametrize(("output_stride", "strides"), [(32, (4, 8, 16, 32)), (16, (4, 8, 16, 16)), (8, (4, 8, 8, 8))])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_dilation_keeps_resolution_and_weights(name: str, output_stride: int, strides: tuple[int, ...]) -> None:
+    build = getattr(resnet, name)
+    model, plain = build(output_stride=output_stride), build()
+    assert model.strides == strides
+    model.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        maps = model.eval().maps(torch.zeros(1, 3, 64, 96))
+    assert [feature.shape[2:] for feature in maps] == [(64 // stride, 96 // stride) for stride in strides]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_dilated_network_equals_the_strided_one_where_both_look(name: str) -> None:
+    """A dilated stage computes what the strided one computes, only at more places: every second pixel agrees."""
+    torch.manual_seed(0)
+    build = getattr(resnet, name)
+    plain, dilated = build(), build(output_stride=16)
+    dilated.load_state_dict(plain.state_dict())
+    inputs = torch.randn(1, 3, 256, 256)
+    with torch.no_grad():
+        coarse, fine = plain.eval().maps(inputs)[-1], dilated.eval().maps(inputs)[-1]
+    assert torch.allclose(fine[..., ::2, ::2], coarse, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_no_activation_is_used_twice_and_every_weight_gets_a_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=3)
+    uses: dict[nn.Module, int] = {}
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            uses[module] = 0
+            module.register_forward_hook(lambda module, inputs, output: uses.update({module: uses[module] + 1}))
+    out = model(torch.randn(2, model.in_channels, 64, 64))
+    assert uses
+    assert set(uses.values()) == {1}
+    out.square().sum().backward()
+    without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "rate"),
+    [
+        ("lenet", 32, 1e-3),
+        ("resnet18", 32, 1e-3),
+        ("resnet20_cifar", 32, 1e-3),
+        ("squeezenet1_0", 48, 3e-4),  # its logits pass a ReLU, which larger steps can put to sleep for good
+        ("squeezenet1_1", 48, 3e-4),
+    ],
+)
+def test_overfits_a_handful(name: str, size: int, rate: float) -> None:
+    """Twelve random images with random labels are learnt by heart."""
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=3)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # which is there to prevent just this
+    images = torch.randn(12, model.in_channels, size, size)
+    labels = torch.arange(12) % 3
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate)
+    for _ in range(150):
+        loss = nn.functional.cross_entropy(model(images), labels)
+        if loss.item() < 0.05:
+            break
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.05
+
+
+def test_unknown_names_are_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'resnet18'"):
+        create_model("resnet_18")
+    with pytest.raises(UsageError, match="did you mean 'classify'"):
+        list_models(task="clasify")
+
+
+def test_list_models_takes_patterns() -> None:
+    assert list_models("squeeze*") == ["squeezenet1_0", "squeezenet1_1"]
+    assert "resnet20_cifar" in list_models("*resnet*")
+    assert list_models("nothing") == []
+
+
+def test_weights_that_do_not_fit_say_which_keys(tmp_path: Path) -> None:
+    torch.save(create_model("resnet34").state_dict(), tmp_path / "other.pth")
+    with pytest.raises(SaccadeError, match=r"layer1\.2\.bn1\.bias: the network has nothing, the file \[64\]"):
+        create_model("resnet18", weights=tmp_path / "other.pth")
+
+
+def test_only_the_classifier_may_differ(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = create_model("resnet20_cifar", num_classes=10)
+    torch.save({"state_dict": source.state_dict()}, tmp_path / "ten.pth")
+    model = create_model("resnet20_cifar", num_classes=3, weights=tmp_path / "ten.pth")
+    state, own = source.state_dict(), model.state_dict()
+    assert all(torch.equal(state[key], own[key]) for key in state if not key.startswith("fc."))
+    assert own["fc.weight"].shape == (3, 64)
+    assert not own["fc.weight"].any()
+    assert not own["fc.bias"].any()
+    same = create_model("resnet20_cifar", num_classes=10, weights=tmp_path / "ten.pth")
+    assert torch.equal(same.state_dict()["fc.weight"], state["fc.weight"])
+
+
+def test_a_new_head_learns_from_zero_even_behind_a_relu() -> None:
+    torch.manual_seed(0)
+    model = create_model("squeezenet1_1", num_classes=3)
+    model.reset_head()
+    inputs = torch.randn(2, 3, 64, 64)
+    out = model(inputs)
+    assert torch.equal(out, out[:, :1].expand_as(out))  # no class is preferred
+    nn.functional.cross_entropy(out, torch.tensor([0, 1])).backward()
+    gradient = dict(model.named_parameters())["classifier.1.weight"].grad
+    assert gradient is not None
+    assert gradient.flatten(1).abs().sum(1).min() > 0
+
+
+def test_contract_is_abstract() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        Backbone()  # pyright: ignore[reportAbstractUsage]

@@ -1,0 +1,255 @@
+"""The loop's parts by hand, and the loop as a whole."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import saccade
+from saccade.backbones.lenet import lenet
+from saccade.backbones.resnet import resnet20_cifar
+from saccade.data.augment import Augmentation
+from saccade.data.hold_out import hold_out
+from saccade.data.source import read
+from saccade.errors import UsageError
+from saccade.layers.preprocess import Preprocess
+from saccade.recipes.fit import Run, _augmentation, _class_weights
+from saccade.structures import Batch, Preprocessing
+from saccade.tasks.classify import Classify
+from saccade.training import precision
+from saccade.training.config import Config, configure
+from saccade.training.loop import _move_average
+from saccade.training.optim import make_optimiser, parameter_groups, rate_at
+
+
+def test_cosine_rate_by_hand() -> None:
+    config = Config(epochs=10, learning_rate=2.0, warmup=1)
+    rates = [rate_at(step, 4, config) for step in range(40)]
+    assert rates[:4] == pytest.approx([2 / 5, 4 / 5, 6 / 5, 8 / 5])
+    assert rates[4] == 2.0
+    assert rates[22] == pytest.approx(1.0)  # half way from step 4 to step 40
+    assert rates[39] == pytest.approx(1 + math.cos(math.pi * 35 / 36))
+
+
+def test_step_rate_by_hand() -> None:
+    config = Config(epochs=8, learning_rate=1.0, warmup=0, schedule="step", milestones=(0.5, 0.75))
+    rates = [rate_at(step, 2, config) for step in range(16)]
+    assert rates == pytest.approx([1.0] * 8 + [0.1] * 4 + [0.01] * 4)
+
+
+def test_parameter_groups_of_fine_tuning() -> None:
+    """Every parameter is in one group; biases and norms are never decayed; the encoder is ten times slower."""
+    model = resnet20_cifar(num_classes=4)
+    groups = parameter_groups(model, model.head, configure("finetune", {"weight_decay": 0.3}))
+    by_parameter = {id(p): group for group in groups for p in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(by_parameter) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        group = by_parameter[id(parameter)]
+        norm_or_bias = "bn" in name or "downsample.1" in name or name.endswith("bias")
+        assert group["weight_decay"] == (0.0 if norm_or_bias else 0.3), name
+        assert group["rate"] == (1.0 if name.startswith("fc.") else 0.1), name
+
+
+def test_frozen_parameters_are_in_no_group() -> None:
+    model = lenet()
+    model.conv1.requires_grad_(False)
+    groups = parameter_groups(model, model.head, Config())
+    assert sum(p.numel() for group in groups for p in group["params"]) == 61_706 - 156
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_optimiser_takes_the_textbook_step(name: str) -> None:
+    """Two steps on one weight, gradient 1 and then 2, by hand."""
+    weight = nn.Parameter(torch.ones(1, 1))
+    config = Config(optimiser=name, learning_rate=0.1, weight_decay=0.0, momentum=0.9)
+    optimiser = make_optimiser([{"params": [weight], "rate": 1.0, "weight_decay": 0.0}], config)
+    for gradient in (1.0, 2.0):
+        weight.grad = torch.full((1, 1), gradient)
+        optimiser.step()
+    if name == "sgd":
+        expected = 1 - 0.1 * 1 - 0.1 * (0.9 * 1 + 2)
+    else:
+        first, second = 0.9 * 0.1 * 1 + 0.1 * 2, 0.999 * 0.001 * 1 + 0.001 * 4
+        expected = 1 - 0.1 - 0.1 * (first / (1 - 0.9**2)) / math.sqrt(second / (1 - 0.999**2))
+    assert weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_average_of_weights_by_hand() -> None:
+    average, model = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    nn.init.constant_(average.weight, 4.0)
+    nn.init.constant_(model.weight, 1.0)
+    _move_average(average, model, 0.9, step=1000)
+    assert average.weight.item() == pytest.approx(0.9 * 4 + 0.1)
+    _move_average(average, model, 0.9, step=0)  # early on it follows: decay 1 / 10
+    assert average.weight.item() == pytest.approx(0.1 * 3.7 + 0.9)
+
+
+def test_preprocess_by_hand() -> None:
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 3, 1, 1)
+    out = Preprocess(Preprocessing((1, 1), 1))(images).flatten()
+    assert out.tolist() == pytest.approx([-0.485 / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225], rel=1e-5)
+
+
+def test_loss_weighs_and_smooths() -> None:
+    """Cross-entropy of two images with class weights 1 and 3 and smoothing 0.2, by hand."""
+    logits = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    batch = Batch(torch.zeros(2, 1, 1, 1, dtype=torch.uint8), torch.tensor([0, 1]), [], ["a", "b"])
+    task = Classify(("a", "b"), label_smoothing=0.2, class_weights=[1.0, 3.0])
+    loss = task.loss(nn.Identity(), logits, batch)["classification"].item()
+    log = logits.log_softmax(1).numpy()
+    own = -(0.8 * (1 * log[0, 0] + 3 * log[1, 1]) + 0.1 * sum(1 * log[i, 0] + 3 * log[i, 1] for i in (0, 1)))
+    assert loss == pytest.approx(own / (1 + 3), rel=1e-5)
+
+
+def test_score_is_the_logit_and_differentiable() -> None:
+    task, model = Classify(tuple("0123456789")), lenet().eval()
+    inputs = torch.randn(3, 1, 32, 32, requires_grad=True)
+    by_name, by_number = task.score(model, inputs, "7"), task.score(model, inputs, 7)
+    assert torch.equal(by_name, by_number)
+    assert torch.equal(by_name, model(inputs)[:, 7])
+    by_name.sum().backward()
+    assert inputs.grad is not None
+    assert inputs.grad.abs().sum() > 0
+
+
+def test_precision_is_what_the_machine_multiplies_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for features, expected in (
+        (set(), torch.float32),
+        ({"avx512_bf16"}, torch.bfloat16),
+        ({"amx_tile"}, torch.bfloat16),
+    ):
+        monkeypatch.setattr(precision, "_cpu_has", lambda feature, features=features: feature in features)
+        assert precision.choose("auto", cpu) == expected
+    assert precision.choose("float32", cpu) == torch.float32
+    assert precision.choose("bfloat16", cpu) == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"epochs": 0}, "epochs: input should be greater than or equal to 1, got 0"),
+        ({"optimiser": "adam"}, "optimiser: input should be 'adamw' or 'sgd', got 'adam'"),
+        ({"augmentation": {"flop": 1}}, "augmentation.flop: extra inputs are not permitted"),
+        ({"learning_rate": "fast"}, "learning_rate: input should be a valid number"),
+    ],
+)
+def test_wrong_settings_are_named(options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        configure("scratch", options)
+
+
+def fit_digits(out: Path, **options: object) -> Run:
+    settings = {"epochs": 2, "batch_size": 64, "workers": 0} | options
+    return saccade.fit("digits", model="lenet", out=out, **settings)
+
+
+def test_patience_stops_and_keeps_the_best(tmp_path: Path) -> None:
+    """With a learning rate that soon destroys what was learnt, training stops and the best epoch is what is kept."""
+    run = fit_digits(
+        tmp_path / "run", epochs=20, patience=2, learning_rate=0.05, warmup=0, schedule="step", milestones=[]
+    )
+    lines = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
+    errors = [line["val/top1_error"] for line in lines]
+    best = int(np.argmin(errors))
+    assert len(errors) == best + 3 < 20
+    assert run.metrics["top1_error"] == pytest.approx(errors[best])
+
+
+def test_average_is_what_is_evaluated_and_kept(tmp_path: Path) -> None:
+    run = fit_digits(tmp_path / "run", ema=0.9)
+    state = torch.load(run.path / "state.pt", weights_only=True)
+    kept = saccade.load(run.path).model.state_dict()
+    assert all(torch.equal(kept[key], state["average"][key]) for key in kept)
+    assert not torch.equal(kept["fc3.weight"], state["model"]["fc3.weight"])
+
+
+def test_same_seed_same_weights_other_seed_other_weights(tmp_path: Path) -> None:
+    content = [(fit_digits(tmp_path / str(i), epochs=1, seed=s).path / "model.safetensors").read_bytes()
+               for i, s in enumerate((0, 0, 1))]  # fmt: skip
+    assert content[0] == content[1] != content[2]
+
+
+def test_balanced_weights_raise_the_rare_class(tmp_path: Path) -> None:
+
+    source = hold_out(read("digits"), 0.2, 0)
+    few = np.flatnonzero((source.splits["train"].targets != 3) | (np.arange(len(source.splits["train"])) % 4 == 0))
+    source = source.with_splits({"train": source.splits["train"].take(few)})
+    weights, counts = np.array(_class_weights(source)), np.bincount(source.splits["train"].targets)
+    assert weights.argmax() == counts.argmin() == 3
+    assert (weights * counts) == pytest.approx(np.full(10, counts.sum() / 10))
+
+
+def test_bfloat16_trains_where_it_is_asked_for(tmp_path: Path) -> None:
+    run = fit_digits(tmp_path / "run", precision="bfloat16", epochs=3)
+    whole = fit_digits(tmp_path / "whole", precision="float32", epochs=3)
+    assert run.metrics["top1_error"] == pytest.approx(whole.metrics["top1_error"], abs=6)
+    kept, other = saccade.load(run.path).model.state_dict(), saccade.load(whole.path).model.state_dict()
+    assert all(tensor.dtype == torch.float32 for tensor in kept.values())
+    assert not torch.equal(kept["fc3.weight"], other["fc3.weight"])
+
+
+PROGRAM = """
+import sys
+from saccade.recipes.fit import fit
+fit("digits", model="resnet20_cifar", out=sys.argv[1], epochs=1, batch_size=64, hold_out=0.9, workers=0,
+    augmentation="none", size=16)
+"""
+
+
+def test_two_processes_train_one_model_and_count_every_image_once(tmp_path: Path) -> None:
+    """Two processes under torchrun; what they leave is measured again by one."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29611"]
+    done = subprocess.run([*command, str(program), str(tmp_path / "two")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    predictor = saccade.load(tmp_path / "two")
+    source = hold_out(read("digits"), 0.9, 0)
+    right = sum(
+        predictor(source.splits["val"].images[i]).label == source.splits["val"].targets[i]
+        for i in range(len(source.splits["val"]))
+    )
+    assert metrics["top1_error"] == pytest.approx(100 - 100 * right / len(source.splits["val"]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["torch.distributed.run", "--nproc-per-node=2", "--master-port=29612"],
+        ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=29613"],
+    ],
+    ids=["torchrun", "accelerate launch"],
+)
+def test_two_processes_take_the_step_of_one(launcher: list[str], tmp_path: Path) -> None:
+    """Without batch norm, the mean of two half batches' gradients is the whole batch's gradient."""
+    program = tmp_path / "program.py"
+    options = "epochs=1, batch_size=64, workers=0, augmentation='none', optimiser='sgd', learning_rate=0.05"
+    program.write_text(f"import sys, saccade\nsaccade.fit('digits', model='lenet', out=sys.argv[1], {options})\n")
+    done = subprocess.run(
+        [sys.executable, "-m", *launcher, str(program), str(tmp_path / "two")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert " on 2 x " in done.stderr
+    subprocess.run([sys.executable, str(program), str(tmp_path / "one")], check=True, capture_output=True)
+    one, two = (saccade.load(tmp_path / name).model.state_dict() for name in ("one", "two"))
+    assert all(torch.allclose(one[key], two[key], atol=1e-4) for key in one)
+    assert not any((tmp_path / name / "model.safetensors.part").exists() for name in ("one", "two"))
+
+
+def test_augmentation_is_chosen_by_the_data(tmp_path: Path) -> None:
+
+    digits, photos = read("digits").splits["all"], read("photos").splits["all"]
+    glyph, photo = _augmentation(Config(), digits), _augmentation(Config(), photos)
+    assert isinstance(glyph, Augmentation)
+    assert isinstance(photo, Augmentation)
+    assert (glyph.flip, photo.flip) == (0.0, 0.5)
+    assert _augmentation(Config(augmentation="none"), photos) == "none"
