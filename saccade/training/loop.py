@@ -26,6 +26,7 @@ from saccade.tasks.contract import Metric, Task
 from saccade.training import precision
 from saccade.training.config import Config
 from saccade.training.display import Display
+from saccade.training.memory import keep_freed_memory
 from saccade.training.optim import rate_at
 
 
@@ -114,6 +115,8 @@ class _Session:
 
 def train(job: Job, resume: bool) -> Position:
     """Train, and leave the weights to use in `job.folder`. With `resume`, go on from the checkpoint there."""
+    if job.accelerator.device.type == "cpu":
+        keep_freed_memory()
     dtype = precision.choose(job.config.precision, job.accelerator.device)
     network = job.accelerator.prepare(Network(job.task, job.model, job.preprocess, dtype))
     average = copy.deepcopy(job.model) if job.config.ema else None

@@ -36,8 +36,8 @@ def parameter_groups(model: nn.Module, head: tuple[str, ...], config: Config) ->
 def make_optimiser(groups: list[dict[str, Any]], config: Config) -> torch.optim.Optimizer:
     """SGD with momentum, or AdamW."""
     if config.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, foreach=True)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 def rate_at(step: int, steps_per_epoch: int, config: Config) -> float:
