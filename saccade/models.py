@@ -1,8 +1,10 @@
 """The catalogue. `MODELS` is all there is: nothing registers itself."""
 
 import fnmatch
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from saccade.backbones import lenet, resnet, squeezenet
 from saccade.backbones.contract import Backbone
 from saccade.backbones.weights import Weights, read_state, resolve
 from saccade.errors import SaccadeError, unknown
+from saccade.layers.dilate import dilate
 from saccade.tasks.classify import Classify
 from saccade.tasks.contract import Task
 
@@ -62,20 +65,35 @@ def create_model(
     num_classes: int | None = None,
     weights: str | Path | Weights | None = None,
     in_channels: int | None = None,
+    output_stride: int | None = None,
+    **options: Any,
 ) -> Backbone:
     """The bare network, on normalised float input [B, C, H, W]; channels-last in memory.
 
-    num_classes  None for as many as the paper has; 0 for no classifier: the network then gives pooled features
-    weights      "imagenet" or another published name, the path of a .safetensors or .pth file, or None for none.
-                 When `num_classes` differs from the file's, the last layer starts at zero and everything else is loaded
-    in_channels  None for as many as the paper has
+    num_classes    None for as many as the paper has; 0 for no classifier: the network then gives pooled features
+    weights        "imagenet" or another published name, the path of a .safetensors or .pth file, or None for none.
+                   When `num_classes` differs from the file's, the last layer starts at zero and all else is loaded
+    in_channels    None for as many as the paper has
+    output_stride  the coarsest map has so many input pixels a pixel: filters are dilated where they would stride on
+    options        what this network's builder takes besides, such as `dropout`
 
     Raises UsageError for an unknown name, SaccadeError when weights cannot be had or do not fit.
     """
-    options = {"num_classes": num_classes, "in_channels": in_channels}
-    model = builder(name)(**{key: value for key, value in options.items() if value is not None})
+    build = builder(name)
+    options |= {"num_classes": num_classes, "in_channels": in_channels}
+    try:
+        model = build(**{key: value for key, value in options.items() if value is not None})
+    except TypeError:
+        for option in options:
+            if option not in (known := inspect.signature(build).parameters):
+                raise unknown(f"option of {name} called", option, known) from None
+        raise
     if weights is not None:
         load_weights(model, weights if isinstance(weights, Weights) else resolve(name, weights))
+    if output_stride is not None:
+        probe = torch.empty(1, in_channels or model.in_channels, 512, 512, device="meta")
+        dilate(model, probe, output_stride, run=lambda model, inputs: model.maps(inputs))
+        model.strides = tuple(min(stride, output_stride) for stride in model.strides)
     # Convolutions are fastest in this order of memory, on processors and GPUs alike.
     return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (missing in torch's stubs)
 

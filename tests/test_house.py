@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "metrics": {"structures", "geometry"},
     "backbones": {"layers", "structures", "geometry"},
     "tasks": {"structures", "geometry", "layers", "metrics"},
-    "models": {"backbones", "tasks"},
+    "models": {"layers", "backbones", "tasks"},
     "checkpoint": {"structures", "geometry", "layers"},
     "training": {"structures", "data", "layers", "tasks", "metrics", "checkpoint"},
     "report": {"structures", "geometry", "metrics"},

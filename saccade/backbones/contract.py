@@ -13,16 +13,19 @@ class Backbone(nn.Module, ABC):
 
     channels  of each map, fine to coarse
     strides   of each map: how many input pixels lie between two of its pixels
-    head      how the names of the last layer's weights begin in the state dict: what another number of classes replaces
+    head      how the names of the last layers' weights begin in the state dict: what another number of classes replaces
+    auxiliary_weight  of the losses of the auxiliary classifiers, where a network has some
 
     Built with `num_classes=0` it has no classifier, only what `maps` needs: `forward` then averages the last map over
     its pixels, [B, channels[-1]].
-    Each use of an activation is a module of its own, so that an explanation can hook it.
+    Each use of an activation is a module of its own, so that an explanation can hook it; so is each pooling, so that
+    `layers.dilate` finds it.
     """
 
     input_size: ClassVar[Size] = (224, 224)
     in_channels: ClassVar[int] = 3
     head: ClassVar[tuple[str, ...]]
+    auxiliary_weight: ClassVar[float] = 0.0
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
@@ -45,6 +48,10 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def classify(self, coarsest: Tensor) -> Tensor:
         """Logits [B, K] from the last of the maps; without a classifier, that map pooled: [B, channels[-1]]."""
+
+    def training_logits(self, inputs: Tensor) -> list[Tensor]:
+        """Logits [B, K] of the classifier, then those of the auxiliary classifiers, which only a loss asks for."""
+        return [self(inputs)]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits [B, K] of inputs [B, C, H, W] float, normalised."""

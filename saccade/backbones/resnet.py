@@ -23,15 +23,12 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(
-        self, channels: int, width: int, stride: int, dilations: tuple[int, int], shortcut: nn.Module | None
-    ) -> None:
+    def __init__(self, channels: int, width: int, stride: int, shortcut: nn.Module | None) -> None:
         super().__init__()
-        first, second = dilations
-        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=first, dilation=first, bias=False)
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
-        self.conv2 = nn.Conv2d(width, width, 3, padding=second, dilation=second, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.relu2 = nn.ReLU()
         self.downsample = shortcut
@@ -47,15 +44,12 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(
-        self, channels: int, width: int, stride: int, dilations: tuple[int, int], shortcut: nn.Module | None
-    ) -> None:
+    def __init__(self, channels: int, width: int, stride: int, shortcut: nn.Module | None) -> None:
         super().__init__()
-        dilation = dilations[0]
         self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
-        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=dilation, dilation=dilation, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.relu2 = nn.ReLU()
         self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
@@ -100,17 +94,13 @@ def _stage(
     width: int,
     count: int,
     stride: int = 1,
-    dilations: tuple[int, int] = (1, 1),
     shortcut: Callable[[int, int, int], nn.Module] = projection,
 ) -> nn.Sequential:
-    """`count` blocks, the first with the stride.
-
-    dilations  of what comes before the (possibly missing) stride, and of what comes after it
-    """
+    """`count` blocks, the first with the stride."""
     out = width * block.expansion
     changes = stride > 1 or channels != out
-    first = block(channels, width, stride, dilations, shortcut(channels, out, stride) if changes else None)
-    return nn.Sequential(first, *(block(out, width, 1, (dilations[1], dilations[1]), None) for _ in range(count - 1)))
+    first = block(channels, width, stride, shortcut(channels, out, stride) if changes else None)
+    return nn.Sequential(first, *(block(out, width, 1, None) for _ in range(count - 1)))
 
 
 def _initialise(model: nn.Module) -> None:
@@ -121,37 +111,25 @@ def _initialise(model: nn.Module) -> None:
 
 
 class ResNet(Backbone):
-    """The ImageNet networks (table 1): maps after `layer1` to `layer4`, at strides 4, 8, 16 and 32.
-
-    output_stride  32, or 16 or 8: later stages dilate their filters instead of striding, for segmenters
-    """
+    """The ImageNet networks (table 1): maps after `layer1` to `layer4`, at strides 4, 8, 16 and 32."""
 
     head = ("fc",)
 
-    def __init__(
-        self, block: Block, counts: Sequence[int], num_classes: int, in_channels: int, output_stride: int
-    ) -> None:
+    def __init__(self, block: Block, counts: Sequence[int], num_classes: int, in_channels: int) -> None:
         super().__init__()
-        if output_stride not in (8, 16, 32):
-            raise ValueError(f"output_stride must be 8, 16 or 32 but got {output_stride}")
         self.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        channels, stride, dilation = 64, 4, 1
-        strides, stages = [], []
-        for index, (width, count) in enumerate(zip((64, 128, 256, 512), counts, strict=True)):
-            wanted = 1 if index == 0 else 2
-            kept = wanted if stride * wanted <= output_stride else 1
-            before, dilation = dilation, dilation * wanted // kept
-            stages.append(_stage(block, channels, width, count, kept, (before, dilation)))
-            channels, stride = width * block.expansion, stride * kept
-            strides.append(stride)
         self.channels = tuple(width * block.expansion for width in (64, 128, 256, 512))
-        self.strides = tuple(strides)
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.strides = (4, 8, 16, 32)
+        into = (64, *self.channels)
+        self.layer1 = _stage(block, into[0], 64, counts[0])
+        self.layer2 = _stage(block, into[1], 128, counts[1], 2)
+        self.layer3 = _stage(block, into[2], 256, counts[2], 2)
+        self.layer4 = _stage(block, into[3], 512, counts[3], 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
+        self.fc = nn.Linear(self.channels[-1], num_classes) if num_classes else nn.Identity()
         _initialise(self)
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
@@ -197,29 +175,29 @@ class CifarResNet(Backbone):
         return self.fc(self.avgpool(coarsest).flatten(1))
 
 
-def resnet18(num_classes: int = 1000, in_channels: int = 3, output_stride: int = 32) -> ResNet:
+def resnet18(num_classes: int = 1000, in_channels: int = 3) -> ResNet:
     """18 layers, 1.8e9 multiply-adds."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, in_channels, output_stride)
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, in_channels)
 
 
-def resnet34(num_classes: int = 1000, in_channels: int = 3, output_stride: int = 32) -> ResNet:
+def resnet34(num_classes: int = 1000, in_channels: int = 3) -> ResNet:
     """34 layers, 3.6e9 multiply-adds."""
-    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, in_channels, output_stride)
+    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, in_channels)
 
 
-def resnet50(num_classes: int = 1000, in_channels: int = 3, output_stride: int = 32) -> ResNet:
+def resnet50(num_classes: int = 1000, in_channels: int = 3) -> ResNet:
     """50 layers, bottlenecks."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, in_channels, output_stride)
+    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, in_channels)
 
 
-def resnet101(num_classes: int = 1000, in_channels: int = 3, output_stride: int = 32) -> ResNet:
+def resnet101(num_classes: int = 1000, in_channels: int = 3) -> ResNet:
     """101 layers, bottlenecks."""
-    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, in_channels, output_stride)
+    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, in_channels)
 
 
-def resnet152(num_classes: int = 1000, in_channels: int = 3, output_stride: int = 32) -> ResNet:
+def resnet152(num_classes: int = 1000, in_channels: int = 3) -> ResNet:
     """152 layers, bottlenecks."""
-    return ResNet(Bottleneck, (3, 8, 36, 3), num_classes, in_channels, output_stride)
+    return ResNet(Bottleneck, (3, 8, 36, 3), num_classes, in_channels)
 
 
 def resnet20_cifar(num_classes: int = 10, in_channels: int = 3) -> CifarResNet:

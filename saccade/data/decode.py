@@ -66,7 +66,8 @@ class Picture(Protocol):
         """The pixels [h, w, C] uint8, and the whole factor they were reduced by.
 
         mode    "RGB" or "L"
-        shrink  how many original pixels one pixel of the result may span: a licence to decode at reduced size
+        shrink  how many original pixels one pixel of the result may span: a licence to decode roughly (above 1) and at
+                reduced size (from 4 on)
         """
         ...
 
@@ -109,7 +110,7 @@ class FilePicture:
         self.orientation, self.image = 1, None
         if plain := jpeg.plain_size(self.content):
             _check_limit(plain, self.name)
-            self.jpeg, self.size = True, plain
+            self.jpeg, self.stored, self.size = True, plain, plain
             return
         self.image = _open(self.content, self.name)
         self.jpeg = self.image.format == "JPEG" and self.image.mode in ("RGB", "L")
@@ -119,12 +120,13 @@ class FilePicture:
         if orientation in range(1, 9) and self.image.format != "TIFF":
             self.orientation = orientation
         width, height = self.image.size
+        self.stored: Size = (height, width)
         self.size: Size = (width, height) if self.orientation >= 5 else (height, width)
 
     def pixels(self, mode: str, shrink: float = 1.0) -> tuple[np.ndarray, int]:
         """As `Picture.pixels`. May be called once: a decoder told to reduce cannot start again."""
         factor = self._factor(shrink) if self.jpeg else 1
-        array = jpeg.decode(self.content, mode == "L", factor) if self.jpeg else None
+        array = jpeg.decode(self.content, self.stored, mode == "L", factor, rough=shrink > 1) if self.jpeg else None
         if array is None:
             factor, array = 1, self._decode_long(grey=mode == "L")
         return np.ascontiguousarray(_upright(_in_mode(array, mode), self.orientation)), factor

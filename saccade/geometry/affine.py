@@ -1,5 +1,6 @@
 """Affine maps of the plane, as six plain numbers: composed thousands of times a second, where arrays would be slow."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ class Affine(NamedTuple):
             d * first.c + e * first.f + f,
         )
 
+    @functools.lru_cache(maxsize=64)  # noqa: B019  (the maps of one image, which are asked for again and again)
     def inverse(self) -> "Affine":
         """The way back. Raises ValueError where there is none."""
         a, b, c, d, e, f = self

@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from saccade.structures import Batch, Prediction
 
@@ -27,21 +27,22 @@ class Task(Protocol):
     """What is asked of a network.
 
     `inputs` are always the normalised images of `batch`, [B, C, H, W] float on the network's device: the one place that
-    normalises is `Preprocess`, in front of every call. A task may call any part of the model, not only its forward.
+    normalises is `Preprocess`, in front of every call. `model` is a network of the kind that the task is for, which may
+    call any part of it, not only its forward.
     """
 
     name: str
     classes: tuple[str, ...]
 
-    def loss(self, model: nn.Module, inputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, model: Any, inputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Named scalars; the loop adds them up and takes the gradient."""
         ...
 
-    def predict(self, model: nn.Module, inputs: Tensor, batch: Batch) -> list[Prediction]:
+    def predict(self, model: Any, inputs: Tensor, batch: Batch) -> list[Prediction]:
         """One prediction an image, in pixels of the original image (through `batch.views`)."""
         ...
 
-    def score(self, model: nn.Module, inputs: Tensor, target: Any) -> Tensor:
+    def score(self, model: Any, inputs: Tensor, target: Any) -> Tensor:
         """A differentiable number an image, [B]: a class logit, one box's score, one pixel's class."""
         ...
 

@@ -11,9 +11,9 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 def keep_freed_memory() -> bool:
     """From now on, use freed memory again instead of handing it back to the kernel.
 
-    By default glibc maps every block above 32 MiB afresh and unmaps it when it is freed. A feature map of a batch is such
-    a block, and to touch each of its pages for the first time again, in every step, takes a fifth of the time of a
-    training. The price: the process keeps what it needed at its peak until it ends.
+    By default glibc maps every block above 32 MiB afresh and unmaps it when it is freed. Feature maps of a batch are
+    such blocks, and touching each of their pages for the first time, in every step again, takes a fifth of the time of
+    a training. The price: the process keeps what it needed at its peak until it ends.
 
     Returns whether the allocator could be told; another one than glibc's is left as it is.
     """
