@@ -92,10 +92,14 @@ def create_model(
         load_weights(model, weights if isinstance(weights, Weights) else resolve(name, weights))
     if output_stride is not None:
         probe = torch.empty(1, in_channels or model.in_channels, 512, 512, device="meta")
-        dilate(model, probe, output_stride, run=lambda model, inputs: model.maps(inputs))
+        dilate(model, probe, output_stride, run=_maps)
         model.strides = tuple(min(stride, output_stride) for stride in model.strides)
     # Convolutions are fastest in this order of memory, on processors and GPUs alike.
     return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (missing in torch's stubs)
+
+
+def _maps(model: Backbone, inputs: Tensor) -> list[Tensor]:
+    return model.maps(inputs)
 
 
 def load_weights(model: Backbone, weights: Weights) -> None:

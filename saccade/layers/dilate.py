@@ -38,7 +38,7 @@ def dilate(
     model: nn.Module,
     inputs: Tensor,
     output_stride: int,
-    run: Callable[[nn.Module, Tensor], object] = nn.Module.__call__,
+    run: Callable[[Any, Tensor], object] = nn.Module.__call__,
 ) -> None:
     """Change a network in place so that no map is coarser than `output_stride` input pixels a pixel.
 
@@ -81,8 +81,13 @@ def _input_strides(model: nn.Module, inputs: Tensor, run: Callable[[Any, Tensor]
     return strides
 
 
+def _side(size: Any) -> int:
+    """A size as torch has it: a number, or one for each direction, which are equal here."""
+    return size[0] if isinstance(size, tuple) else size
+
+
 def _stride(module: Any) -> int:
-    return module.stride[0] if isinstance(module.stride, tuple) else module.stride
+    return _side(module.stride)
 
 
 def _stand(module: Any) -> None:
@@ -90,14 +95,15 @@ def _stand(module: Any) -> None:
     module.stride = (1, 1) if isinstance(module, nn.Conv2d) else 1
 
 
-def _spread(module: Any, factor: int, parents: dict[nn.Module, tuple[nn.Module, str]]) -> None:
+def _spread(module: nn.Module, factor: int, parents: dict[nn.Module, tuple[nn.Module, str]]) -> None:
     """Put the taps `factor` times as far apart."""
     if isinstance(module, nn.Conv2d):
-        module.dilation = tuple(factor * old for old in module.dilation)
-        module.padding = tuple(factor * int(old) for old in module.padding)
+        # Per direction: asymmetric filters (1 x 7 and 7 x 1) have asymmetric borders.
+        module.dilation = (factor * module.dilation[0], factor * module.dilation[1])
+        module.padding = (factor * int(module.padding[0]), factor * int(module.padding[1]))
     elif isinstance(module, nn.MaxPool2d):
-        module.dilation, module.padding = factor * module.dilation, factor * module.padding
+        module.dilation, module.padding = factor * _side(module.dilation), factor * _side(module.padding)
     elif isinstance(module, nn.AvgPool2d):
         parent, name = parents[module]
-        padding = factor * module.padding
-        setattr(parent, name, DilatedAvgPool2d(module.kernel_size, factor, padding, module.count_include_pad))
+        kernel, padding = _side(module.kernel_size), factor * _side(module.padding)
+        setattr(parent, name, DilatedAvgPool2d(kernel, factor, padding, module.count_include_pad))
