@@ -92,7 +92,10 @@ def _stride(module: Any) -> int:
 
 def _stand(module: Any) -> None:
     """Step by one pixel."""
-    module.stride = (1, 1) if isinstance(module, nn.Conv2d) else 1
+    if isinstance(module, nn.Conv2d):
+        module.stride = (1, 1)
+    else:
+        module.stride = 1
 
 
 def _spread(module: nn.Module, factor: int, parents: dict[nn.Module, tuple[nn.Module, str]]) -> None:
