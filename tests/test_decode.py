@@ -657,6 +657,34 @@ def test_plain_jpeg_is_what_pillow_decodes_to_the_bit(kind: str) -> None:
             FilePicture(content[:cut]).pixels("RGB")
 
 
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("shrink", [1.0, 1.01, 1.6, 3.0])
+def test_rough_decoding_is_lost_in_the_shrinking(
+    shrink: float, subsampling: int, photographs: list[np.ndarray]
+) -> None:
+    """A quick JPEG, shrunk, against all of Pillow: decoded in full and resized with its antialiased filter."""
+    for photograph in photographs:
+        side = min(photograph.shape[:2])
+        content = encoded(Image.fromarray(photograph[:side, :side]), "JPEG", quality=90, subsampling=subsampling)
+        target = round(side / shrink)
+        preprocessing = Preprocessing((target, target), target)
+        picture = FilePicture(content)
+        got = render(picture, preprocessing.view(picture.size), preprocessing).astype(int)
+        with Image.open(io.BytesIO(content)) as opened:
+            expected = np.asarray(opened.convert("RGB").resize((target, target), Image.Resampling.BILINEAR)).astype(int)
+        assert np.abs(got - expected).mean() <= (2 if shrink > 1 else 0)
+
+
+def test_a_damaged_middle_is_read_as_pillow_reads_it() -> None:
+    """Neither road makes up its own pixels for bytes that make no sense."""
+    content = bytearray(encoded(Image.fromarray(smooth(128, 128)), "JPEG"))
+    middle = len(content) // 2
+    content[middle : middle + 40] = bytes(range(40))
+    with Image.open(io.BytesIO(content)) as opened:
+        expected = np.asarray(opened.convert("RGB"))
+    assert np.array_equal(FilePicture(bytes(content)).pixels("RGB")[0], expected)
+
+
 def test_a_jpeg_with_tags_takes_the_long_road() -> None:
     """EXIF may turn it, Adobe's tag may change its colours; CMYK has four channels."""
     exif = Image.Exif()

@@ -15,7 +15,28 @@ from saccade.backbones.contract import Backbone
 from saccade.errors import SaccadeError, UsageError
 from saccade.models import create_model, list_models
 
-SMALL = ["lenet", "resnet18", "resnet50", "resnet20_cifar", "squeezenet1_0", "squeezenet1_1"]
+# One of each family, quick to run; the tests marked slow take them all.
+SMALL = [
+    "lenet", "alexnet", "nin", "vgg11_bn", "googlenet", "bn_inception", "inception_v3", "resnet18", "resnet50",
+    "resnet20_cifar", "squeezenet1_0", "squeezenet1_1", "densenet121", "densenet_bc_cifar", "mobilenet_v2",
+    "mobilenet_v3_small",
+]  # fmt: skip
+EVERY = [
+    pytest.param(name, marks=() if name in SMALL else (pytest.mark.slow,)) for name in list_models(task="classify")
+]
+GOLDEN = [
+    "alexnet", "vgg11", "vgg16", "vgg19", "vgg11_bn", "vgg16_bn", "resnet18", "resnet34", "resnet50", "resnet152",
+    "resnext101_32x8d", "densenet121", "densenet201", "squeezenet1_1", "googlenet", "inception_v3", "mobilenet_v2",
+    "mobilenet_v3_small", "inception_resnet_v2",
+]  # fmt: skip
+# Squeeze-and-excitation weighs channels by an average over the whole map, which a finer map changes a little.
+SEES_ALL = ["mobilenet_v3_small", "mobilenet_v3_large"]
+ACTIVATIONS = (nn.ReLU, nn.PReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid)
+
+
+def least_size(name: str) -> int:
+    """The side of a small input that the network can do something with."""
+    return 128 if "inception" in name or "googlenet" in name else 64
 
 
 def golden_fill(shared: Path) -> ModuleType:
@@ -26,7 +47,7 @@ def golden_fill(shared: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet152", "squeezenet1_1"])
+@pytest.mark.parametrize("name", GOLDEN)
 def test_equals_the_published_implementation(name: str, shared: Path) -> None:
     """Same parameters, same state dict, same outputs for the same weights, within 1e-4."""
     fill = golden_fill(shared)
@@ -76,10 +97,12 @@ def test_option_a_by_hand() -> None:
     assert not list(shortcut.parameters())
 
 
-@pytest.mark.parametrize("size", [(64, 64), (65, 97), (127, 80)])
-@pytest.mark.parametrize("name", SMALL)
-def test_maps_channels_and_strides_tell_the_truth(name: str, size: tuple[int, int]) -> None:
-    model = create_model(name).eval()
+@pytest.mark.parametrize("more", [(0, 0), (1, 33), (63, 16)])
+@pytest.mark.parametrize("name", EVERY)
+def test_maps_channels_and_strides_tell_the_truth(name: str, more: tuple[int, int]) -> None:
+    """At three sizes of input, odd ones among them."""
+    model = create_model(name, num_classes=0).eval()
+    size = (least_size(name) + more[0], least_size(name) + more[1])
     with torch.no_grad():
         maps = model.maps(torch.zeros(1, model.in_channels, *size))
     assert [feature.shape[1] for feature in maps] == list(model.channels)
@@ -87,34 +110,37 @@ def test_maps_channels_and_strides_tell_the_truth(name: str, size: tuple[int, in
     for feature, stride in zip(maps, model.strides, strict=True):
         for length, got in zip(size, feature.shape[2:], strict=True):
             # Unpadded filters lose a few pixels at the border, and poolings round.
-            assert abs(got - length / stride) <= 4
+            assert abs(got - length / stride) <= 5
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_each_map_responds_at_its_stride(name: str) -> None:
     """Moving the image by one stride moves the interior of the map by one pixel."""
     torch.manual_seed(0)
-    model = create_model(name).eval()
-    image = torch.randn(1, model.in_channels, 192, 192)
+    model = create_model(name, num_classes=0).eval()
+    image = torch.randn(1, model.in_channels, 128, 640)
     with torch.no_grad():
+        still = model.maps(image)
         # Deeper maps see beyond the border of any image small enough for a test.
         for level, stride in enumerate(model.strides[:2]):
-            moved = model.maps(torch.roll(image, stride, 3))[level]
-            still = model.maps(image)[level]
-            middle = slice(still.shape[3] // 2 - 1, still.shape[3] // 2 + 2)
+            moved, here = model.maps(torch.roll(image, stride, 3))[level], still[level]
+            middle = slice(here.shape[3] // 2 - 1, here.shape[3] // 2 + 2)
             shifted = slice(middle.start + 1, middle.stop + 1)
-            rows = slice(still.shape[2] // 2 - 1, still.shape[2] // 2 + 2)
-            assert torch.allclose(moved[..., rows, shifted], still[..., rows, middle], atol=1e-4)
+            rows = slice(here.shape[2] // 2 - 1, here.shape[2] // 2 + 2)
+            tolerance = 1e-4 * here.abs().max().item()
+            # A gate over the whole map notices the border's change; nothing else does.
+            tolerance *= 100 if name in SEES_ALL else 1
+            assert torch.allclose(moved[..., rows, shifted], here[..., rows, middle], atol=tolerance)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_headless_gives_pooled_features_and_has_no_classifier(name: str) -> None:
     """What is left is exactly what the maps depend on."""
     torch.manual_seed(0)
-    model, whole = create_model(name, num_classes=0).eval(), create_model(name).eval()
-    inputs = torch.randn(2, model.in_channels, 64, 64)
+    model, whole = create_model(name, num_classes=0).eval(), create_model(name, num_classes=2).eval()
+    inputs = torch.randn(2, model.in_channels, least_size(name), least_size(name))
     with torch.no_grad():
-        assert torch.allclose(model(inputs), model.maps(inputs)[-1].mean((2, 3)), atol=1e-5)
+        assert torch.allclose(model(inputs), model.maps(inputs)[-1].mean((2, 3)), atol=1e-5, rtol=1e-4)
     sum(feature.sum() for feature in whole.maps(inputs)).backward()
     needed = {key for key, parameter in whole.named_parameters() if parameter.grad is not None}
     assert {key for key, _ in model.named_parameters()} == needed
@@ -122,15 +148,23 @@ def test_headless_gives_pooled_features_and_has_no_classifier(name: str) -> None
     assert any(key.startswith(tuple(f"{prefix}." for prefix in whole.head)) for key in kept)
 
 
-@pytest.mark.parametrize("output_stride", [1, 2, 4, 8, 16])
-@pytest.mark.parametrize("name", SMALL)
-def test_dilated_network_equals_the_strided_one_where_both_look(name: str, output_stride: int) -> None:
+@pytest.mark.parametrize("name", EVERY)
+def test_head_is_all_that_depends_on_the_number_of_classes(name: str) -> None:
+    with torch.device("meta"):
+        two, three = create_model(name, num_classes=2).state_dict(), create_model(name, num_classes=3).state_dict()
+        head = create_model(name).head
+    differ = {key for key in two if two[key].shape != three[key].shape}
+    assert differ == {key for key in two if key.startswith(tuple(f"{prefix}." for prefix in head))}
+
+
+@pytest.mark.parametrize("finer", [2, 4])
+@pytest.mark.parametrize("name", [name for name in EVERY if name.values[0] not in SEES_ALL])
+def test_dilated_network_equals_the_strided_one_where_both_look(name: str, finer: int) -> None:
     """A dilated filter computes what the strided one computes, only at more places: every so-many-th pixel agrees."""
     torch.manual_seed(0)
-    plain = create_model(name).eval()
-    if output_stride >= plain.strides[-1] or output_stride < plain.strides[-1] // 4:
-        output_stride = plain.strides[-1] // 2
-    dilated = create_model(name, output_stride=output_stride).eval()
+    plain = create_model(name, num_classes=0).eval()
+    output_stride = plain.strides[-1] // finer
+    dilated = create_model(name, num_classes=0, output_stride=output_stride).eval()
     dilated.load_state_dict(plain.state_dict())
     assert dilated.strides == tuple(min(stride, output_stride) for stride in plain.strides)
     for module in [*plain.modules(), *dilated.modules()]:
@@ -144,19 +178,19 @@ def test_dilated_network_equals_the_strided_one_where_both_look(name: str, outpu
             assert torch.allclose(same, coarse, rtol=1e-4, atol=1e-4 * coarse.abs().max().item())
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", EVERY)
 def test_no_activation_is_used_twice_and_every_weight_gets_a_gradient(name: str) -> None:
     torch.manual_seed(0)
-    model = create_model(name, num_classes=3)
+    model = create_model(name, num_classes=3).train()
     uses: dict[nn.Module, int] = {}
     for module in model.modules():
-        if isinstance(module, nn.ReLU):
+        if isinstance(module, ACTIVATIONS):
             uses[module] = 0
             module.register_forward_hook(lambda module, inputs, output: uses.update({module: uses[module] + 1}))
-    out = model(torch.randn(2, model.in_channels, 64, 64))
+    outs = model.training_logits(torch.randn(2, model.in_channels, least_size(name), least_size(name)))
     assert uses
     assert set(uses.values()) == {1}
-    out.square().sum().backward()
+    sum(out.square().sum() for out in outs).backward()
     without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
     assert without == []
 

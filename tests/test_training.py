@@ -2,6 +2,7 @@
 
 import json
 import math
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -96,15 +97,55 @@ def test_preprocess_by_hand() -> None:
     assert out.tolist() == pytest.approx([-0.485 / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225], rel=1e-5)
 
 
+def given(*logits: torch.Tensor) -> nn.Module:
+    """A network whose classifiers, the main one first, answer with these whatever they see."""
+    network = nn.Identity()
+    network.training_logits, network.auxiliary_weight = lambda inputs: list(logits), 0.3
+    return network
+
+
 def test_loss_weighs_and_smooths() -> None:
     """Cross-entropy of two images with class weights 1 and 3 and smoothing 0.2, by hand."""
     logits = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     batch = Batch(torch.zeros(2, 1, 1, 1, dtype=torch.uint8), torch.tensor([0, 1]), [], ["a", "b"])
     task = Classify(("a", "b"), label_smoothing=0.2, class_weights=[1.0, 3.0])
-    loss = task.loss(nn.Identity(), logits, batch)["classification"].item()
+    loss = task.loss(given(logits), torch.zeros(2, 1, 1, 1), batch)["classification"].item()
     log = logits.log_softmax(1).numpy()
     own = -(0.8 * (1 * log[0, 0] + 3 * log[1, 1]) + 0.1 * sum(1 * log[i, 0] + 3 * log[i, 1] for i in (0, 1)))
     assert loss == pytest.approx(own / (1 + 3), rel=1e-5)
+
+
+def test_auxiliary_losses_are_added_by_their_weight() -> None:
+    """A network that hands out three sets of logits: the first counts whole, the others by its weight."""
+    main, first, second = torch.randn(3, 4, 2)
+
+    batch = Batch(torch.zeros(4, 1, 1, 1), torch.tensor([0, 1, 1, 0]), [], [], [])
+    losses = Classify(["a", "b"]).loss(given(main, first, second), torch.zeros(4, 1, 1, 1), batch)
+    by_hand = [nn.functional.cross_entropy(logits, batch.targets) for logits in (main, first, second)]
+    assert losses["classification"].item() == pytest.approx(by_hand[0].item())
+    assert losses["auxiliary"].item() == pytest.approx(0.3 * (by_hand[1] + by_hand[2]).item(), rel=1e-5)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator can be told")
+def test_freed_memory_is_kept() -> None:
+    """Pages touched a second time cost no page fault: the kernel's own count, in a process of its own."""
+    code = """
+import resource, torch
+from saccade.training.memory import keep_freed_memory
+if KEEP:
+    assert keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    maps = [torch.ones(48 << 20, dtype=torch.uint8) for _ in range(4)]
+    del maps
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print([faults() for _ in range(8)][-1])
+"""
+    kept, not_kept = (
+        int(subprocess.check_output([sys.executable, "-c", code.replace("KEEP", keep)])) for keep in ("True", "False")
+    )
+    assert kept < 1000
+    assert not_kept > 40_000  # 4 x 48 MiB are 49,152 pages of 4 KiB
 
 
 def test_score_is_the_logit_and_differentiable() -> None:

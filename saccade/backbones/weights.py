@@ -8,6 +8,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,24 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from saccade.backbones.published import WEIGHTS, Published, State
 from saccade.errors import SaccadeError, UsageError, unknown
 from saccade.progress import Progress
 from saccade.structures import Preprocessing
-
-
-@dataclass(frozen=True)
-class Published:
-    """One published file.
-
-    sha256   the first digits of its hash
-    classes  which list of class names its outputs follow
-    """
-
-    url: str
-    sha256: str
-    licence: str
-    preprocessing: Preprocessing
-    classes: str = "imagenet"
 
 
 @dataclass(frozen=True)
@@ -42,38 +29,21 @@ class Weights:
 
     preprocessing  None when nothing is known
     classes        None when nothing is known
+    convert        as in `Published`
     """
 
     path: Path
     preprocessing: Preprocessing | None = None
     classes: tuple[str, ...] | None = None
+    convert: Callable[[State], State] | None = None
 
+    def read(self) -> State:
+        """The tensors, under the network's names.
 
-def _torchvision(file: str, resize: int = 256) -> Published:
-    """A file of torchvision's, trained on ImageNet; its hash stands in its name."""
-    sha256 = file.rsplit("-", 1)[1].removesuffix(".pth")
-    url = f"https://download.pytorch.org/models/{file}"
-    return Published(url, sha256, "BSD-3-Clause (code); ImageNet terms", Preprocessing(resize=resize))
-
-
-WEIGHTS: dict[str, dict[str, Published]] = {
-    "squeezenet1_0": {"imagenet": _torchvision("squeezenet1_0-b66bff10.pth")},
-    "squeezenet1_1": {"imagenet": _torchvision("squeezenet1_1-b8a52dc0.pth")},
-    "resnet18": {"imagenet": _torchvision("resnet18-f37072fd.pth")},
-    "resnet34": {"imagenet": _torchvision("resnet34-b627a593.pth")},
-    "resnet50": {
-        "imagenet": _torchvision("resnet50-0676ba61.pth"),
-        "imagenet_v2": _torchvision("resnet50-11ad3fa6.pth", resize=232),
-    },
-    "resnet101": {
-        "imagenet": _torchvision("resnet101-63fe2227.pth"),
-        "imagenet_v2": _torchvision("resnet101-cd907fc2.pth", resize=232),
-    },
-    "resnet152": {
-        "imagenet": _torchvision("resnet152-394f9c45.pth"),
-        "imagenet_v2": _torchvision("resnet152-f82ba261.pth", resize=232),
-    },
-}
+        Raises SaccadeError when the file is damaged or holds something else.
+        """
+        state = read_state(self.path)
+        return self.convert(state) if self.convert else state
 
 
 def resolve(model: str, weights: str | Path) -> Weights:
@@ -91,12 +61,8 @@ def resolve(model: str, weights: str | Path) -> Weights:
     if Path(text).is_file():
         raise UsageError(f"{text} is not a file of weights: expected one that ends in .safetensors, .pth or .pt")
     published = WEIGHTS.get(model, {}).get(text)
-    shelf = os.environ.get("SACCADE_WEIGHTS")
-    for suffix in ("safetensors", "pth") if shelf else ():
-        for found in sorted(Path(str(shelf)).glob(f"{model}-{text}*.{suffix}")):
-            # "imagenet" must not pick up a file of "imagenet_v2".
-            if not found.name.startswith(f"{model}-{text}_"):
-                return _described(found, published)
+    if found := _on_the_shelf(model, text):
+        return _described(found, published)
     if published is None:
         names = WEIGHTS.get(model)
         if not names:
@@ -107,7 +73,28 @@ def resolve(model: str, weights: str | Path) -> Weights:
     return _described(_cached(published), published)
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def at_hand(model: str, weights: str) -> bool:
+    """Whether a published file is on this machine: in the folder SACCADE_WEIGHTS, or fetched before."""
+    published = WEIGHTS.get(model, {}).get(weights)
+    return bool(_on_the_shelf(model, weights) or (published and _cache_path(published).exists()))
+
+
+def _on_the_shelf(model: str, weights: str) -> Path | None:
+    """The file in the folder that SACCADE_WEIGHTS names."""
+    shelf = os.environ.get("SACCADE_WEIGHTS")
+    for suffix in ("safetensors", "pth") if shelf else ():
+        for found in sorted(Path(str(shelf)).glob(f"{model}-{weights}*.{suffix}")):
+            # "imagenet" must not pick up a file of "imagenet_v2".
+            if not found.name.startswith(f"{model}-{weights}_"):
+                return found
+    return None
+
+
+def _cache_path(published: Published) -> Path:
+    return cache_folder() / published.url.rsplit("/", 1)[1]
+
+
+def read_state(path: Path) -> State:
     """The tensors of a .safetensors, .pth or .pt file. Never unpickles anything but tensors.
 
     Raises SaccadeError when the file is damaged or holds something else.
@@ -146,7 +133,9 @@ def _described(path: Path, published: Published | None) -> Weights:
     if path.suffix == ".safetensors":
         own = _metadata(path).get("preprocessing")
         preprocessing = _preprocessing(path, own) if own else preprocessing
-    return Weights(path, preprocessing, class_names(published.classes) if published else None)
+    if published is None:
+        return Weights(path, preprocessing)
+    return Weights(path, preprocessing, class_names(published.classes), published.convert)
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -173,7 +162,7 @@ def _preprocessing(path: Path, text: str) -> Preprocessing:
 
 def _cached(published: Published) -> Path:
     """The file in the cache, fetched and verified when it is not there yet."""
-    path = cache_folder() / published.url.rsplit("/", 1)[1]
+    path = _cache_path(published)
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)

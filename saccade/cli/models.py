@@ -1,31 +1,159 @@
 """saccade models [PATTERN]"""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from saccade.cli.options import AsJson
 
+if TYPE_CHECKING:
+    from saccade.summary import Layer, Summary
+
+SORT = ("name", "parameters", "multiply_adds", "activations", "depth", "receptive_field", "top1_error", "top5_error")
+
 
 def models(
-    pattern: Annotated[str, typer.Argument(help="Such as '*resnet*'.")] = "*",
+    pattern: Annotated[str, typer.Argument(help="Such as '*resnet*', or one name with --layers.")] = "*",
     task: Annotated[str | None, typer.Option(help="Only the models of this task.")] = None,
+    sort: Annotated[str | None, typer.Option(help=f"By one of {', '.join(SORT)}; the least first.")] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="One network, layer by layer.")] = False,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(help="Height and width of the input, for --layers and --measure.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw accuracy against operations into this .svg or .png.")] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Run each: time and memory on this machine.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the networks."""
-    from saccade.cli.show import print_json, print_table
-    from saccade.errors import unknown
+    """Meet the networks: what each costs, how deep it is, what it reached."""
+    from saccade.errors import UsageError, unknown
     from saccade.models import list_models
     from saccade.recipes.catalogue import describe
 
+    if sort is not None and sort not in SORT:
+        raise unknown("column to sort by called", sort, SORT)
+    if size is not None and min(size) < 1:
+        raise UsageError(f"--size takes a height and a width of at least 1, got {size[0]} {size[1]}")
     names = list_models(pattern, task)
     if not names:
         raise unknown("model", pattern, list_models(task=task))
-    rows = [describe(name) for name in names]
-    if as_json:
-        print_json([vars(row) for row in rows])
+    if layers:
+        _show_layers(names, pattern, size, as_json)
         return
-    table = [
-        (row.name, row.task, row.parameters, f"{row.size[0]} x {row.size[1]}", ", ".join(row.weights)) for row in rows
+    rows = [describe(name) for name in names]
+    if plot is not None:
+        from saccade.report.family import draw_family
+
+        print(f"{draw_family(rows, plot)} networks with published weights drawn into {plot}")
+        return
+    table = [_row(row) for row in rows]
+    if measure:
+        _add_measured(table, size)
+    if sort is not None:
+        table.sort(key=lambda row: (row[sort] is None, row[sort]))
+    _show_table(table, measure, as_json)
+
+
+def _row(described: Any) -> dict[str, Any]:
+    facts = dict(vars(described.facts))
+    size = [facts.pop("height"), facts.pop("width")]
+    rest = {key: value for key, value in vars(described).items() if key not in ("facts", "name", "task")}
+    return {"name": described.name, "task": described.task} | facts | {"size": size} | rest
+
+
+def _add_measured(table: list[dict[str, Any]], size: tuple[int, int] | None) -> None:
+    from saccade.progress import Progress
+    from saccade.recipes.measure import measure
+
+    with Progress("measuring", len(table), unit="networks") as progress:
+        for row in table:
+            row |= vars(measure(row["name"], size))
+            progress.advance()
+
+
+def _show_table(table: list[dict[str, Any]], measured: bool, as_json: bool) -> None:
+    from saccade.cli.show import print_json, print_table
+
+    if as_json:
+        print_json(table)
+        return
+    header = ["name", "parameters M", "mult-adds G", "maps MB", "depth", "field px", "top-1 %", "top-5 %", "weights"]
+    measurements = ["ms an image", "peak MB"] if measured else []
+    rows = []
+    for row in table:
+        millions, giga, megabytes = row["parameters"] / 1e6, row["multiply_adds"] / 1e9, row["activations"] * 4 / 1e6
+        published = ", ".join(name + " (here)" * (name in row["at_hand"]) for name in row["weights"])
+        cells = [
+            row["name"],
+            f"{millions:.2f}",
+            f"{giga:.3f}",
+            f"{megabytes:.0f}",
+            row["depth"],
+            row["receptive_field"],
+        ]
+        cells += ["" if row[key] is None else f"{row[key]:.1f}" for key in ("top1_error", "top5_error")]
+        cells += [published]
+        if measured:
+            cells[8:8] = [f"{row['milliseconds']:.1f}", f"{row['peak_megabytes']:.0f}"]
+        rows.append(cells)
+    print_table(header[:8] + measurements + header[8:], rows, numbers=range(1, 8 + len(measurements)))
+    print(
+        "Of one image at the size each was designed for. mult-adds: a product and a sum count as one, in 10^9; maps:\n"
+        "all layers' outputs in float32; field: input pixels that a unit of the last map sees; top-1 and top-5: error\n"
+        "on ImageNet of the first weights, as their publisher states it. One of them: saccade models NAME --layers"
+    )
+
+
+def _show_layers(names: list[str], pattern: str, size: tuple[int, int] | None, as_json: bool) -> None:
+    from saccade.cli.show import print_json
+    from saccade.errors import UsageError
+    from saccade.recipes.catalogue import layers
+
+    if len(names) > 1:
+        raise UsageError(f"--layers shows one network, but {pattern!r} names {len(names)}: {', '.join(names[:5])} ...")
+    try:
+        summary = layers(names[0], size)
+    except RuntimeError as error:
+        at = f"{size[0]} x {size[1]}" if size else "its own size"
+        raise UsageError(f"{names[0]} cannot take an input of {at}: {str(error).splitlines()[0]}") from None
+    if as_json:
+        print_json(_summary_values(summary))
+        return
+    _print_layers(summary)
+
+
+def _summary_values(summary: "Summary") -> dict[str, Any]:
+    layers = [
+        vars(layer)
+        | {"output": list(layer.output), "units": layer.units}
+        | {side: vars(field) if field else None for side, field in (("rows", layer.rows), ("columns", layer.columns))}
+        for layer in summary.layers
     ]
-    print_table(("name", "task", "parameters", "input", "weights"), table)
+    names = ("parameters", "multiply_adds", "activations", "depth")
+    return {"layers": layers} | {name: getattr(summary, name) for name in names}
+
+
+def _print_layers(summary: "Summary") -> None:
+    from saccade.cli.show import print_table
+
+    header = ["layer", "kind", "output", "units", "weights", "mult-adds", "sees px", "every px", "from px"]
+    print_table(header, [_layer_cells(layer) for layer in summary.layers], numbers=range(3, 9))
+    print(
+        f"{summary.parameters:,} parameters; {summary.multiply_adds:,} multiply-adds and {summary.activations:,} units "
+        f"an image; {summary.depth} layers deep.\n"
+        "units: numbers a layer gives; weights: biases apart; a unit sees so many pixels of the input, its neighbour\n"
+        "begins so many further on, and the first begins here (below 0: in the border). Down x across if they differ."
+    )
+
+
+def _layer_cells(layer: "Layer") -> list[Any]:
+    field = ["", "", ""]
+    if layer.rows and layer.columns:
+        field = [_both(getattr(layer.rows, what), getattr(layer.columns, what)) for what in ("size", "stride", "start")]
+    output = " x ".join(str(length) for length in layer.output)
+    counts = [f"{count:,}" if count else "" for count in (layer.weights, layer.multiply_adds)]
+    return [layer.name, layer.kind, output, f"{layer.units:,}", *counts, *field]
+
+
+def _both(down: float, across: float) -> str:
+    return f"{down:g}" if down == across else f"{down:g} x {across:g}"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,19 +21,26 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         print(f"{name.replace('_', ' '):{width}}  {_worded(name, value)}")
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Columns, as wide as they need to be; numbers to the right."""
+def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Iterable[int] = ()) -> None:
+    """Columns, as wide as they need to be; numbers to the right.
+
+    numbers  columns of numbers that are words already
+    """
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     rows = [list(row) for row in rows]
+    numbers = set(numbers)
     for column, name in enumerate(header):
-        numeric = all(isinstance(row[column], (int, float)) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        numeric = column in numbers or all(isinstance(row[column], (int, float)) for row in rows)
+        last = column == len(header) - 1
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=not last)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    Console(highlight=False, markup=False, soft_wrap=False).print(table)
+    # A file or a pipe has no edge.
+    width = None if sys.stdout.isatty() else 10_000
+    Console(highlight=False, markup=False, soft_wrap=False, width=width).print(table)
 
 
 def _cell(value: Any) -> str:

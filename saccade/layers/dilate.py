@@ -34,6 +34,18 @@ class DilatedAvgPool2d(nn.Module):
         return self._sum(inputs) / self._sum(torch.ones_like(inputs[:1, :1]))
 
 
+class DilatedMaxPool2d(nn.Module):
+    """The largest of `kernel` x `kernel` pixels that lie `dilation` apart, at every pixel; torch's own cannot pad so."""
+
+    def __init__(self, kernel: int, dilation: int, padding: int) -> None:
+        super().__init__()
+        self.kernel, self.dilation, self.padding = kernel, dilation, padding
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        padded = F.pad(inputs, [self.padding] * 4, value=-math.inf)
+        return F.max_pool2d(padded, self.kernel, 1, 0, self.dilation)
+
+
 def dilate(
     model: nn.Module,
     inputs: Tensor,
@@ -56,10 +68,10 @@ def dilate(
     parents = {module: (parent, name) for parent in model.modules() for name, module in parent.named_children()}
     for module, stride in _input_strides(model, inputs, run).items():
         finer = max(1, stride // output_stride)  # how much finer its input will be than it was
-        if finer > 1:
-            _spread(module, finer, parents)
         if stride * _stride(module) > output_stride:
             _stand(module)
+        if finer > 1:
+            _spread(module, finer, parents)
 
 
 def _input_strides(model: nn.Module, inputs: Tensor, run: Callable[[Any, Tensor], object]) -> dict[nn.Module, int]:
@@ -104,9 +116,11 @@ def _spread(module: nn.Module, factor: int, parents: dict[nn.Module, tuple[nn.Mo
         # Per direction: asymmetric filters (1 x 7 and 7 x 1) have asymmetric borders.
         module.dilation = (factor * module.dilation[0], factor * module.dilation[1])
         module.padding = (factor * int(module.padding[0]), factor * int(module.padding[1]))
-    elif isinstance(module, nn.MaxPool2d):
-        module.dilation, module.padding = factor * _side(module.dilation), factor * _side(module.padding)
-    elif isinstance(module, nn.AvgPool2d):
+    elif isinstance(module, (nn.MaxPool2d, nn.AvgPool2d)):
         parent, name = parents[module]
         kernel, padding = _side(module.kernel_size), factor * _side(module.padding)
-        setattr(parent, name, DilatedAvgPool2d(kernel, factor, padding, module.count_include_pad))
+        if isinstance(module, nn.MaxPool2d):
+            pool = DilatedMaxPool2d(kernel, factor * _side(module.dilation), padding)
+        else:
+            pool = DilatedAvgPool2d(kernel, factor, padding, module.count_include_pad)
+        setattr(parent, name, pool)

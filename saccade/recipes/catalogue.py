@@ -1,34 +1,120 @@
-"""What is known of a network before it is trained."""
+"""What is known of a network before it is trained: what it costs, how deep it is, what it reached, what it sees.
 
-from dataclasses import dataclass
+The facts of all networks stand in `facts.csv`, because to work them out takes a while: `python -m
+saccade.recipes.catalogue` writes it anew, and a test holds it against the networks.
+"""
+
+import csv
+import functools
+import io
+import sys
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
 
 import torch
 
-from saccade.backbones.weights import WEIGHTS
+from saccade.backbones.contract import Backbone
+from saccade.backbones.published import WEIGHTS
+from saccade.backbones.weights import at_hand
 from saccade.geometry.view import Size
-from saccade.models import MODELS, builder
+from saccade.models import MODELS, builder, list_models
+from saccade.progress import Progress
+from saccade.summary import Summary, summarise
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a network costs at the size of input it was designed for, counted by `saccade.summary`.
+
+    parameters       how many numbers it learns, auxiliary classifiers included
+    multiply_adds    for one image; a product and a sum count as one
+    activations      how many numbers all layers give for one image; in float32 each takes 4 bytes
+    depth            layers with weights on the longest way through
+    receptive_field  how many pixels, down, a unit of the last map sees
+    height, width    of the input
+    """
+
+    parameters: int
+    multiply_adds: int
+    activations: int
+    depth: int
+    receptive_field: int
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
 class Described:
     """A network of the catalogue.
 
-    parameters  how many numbers it learns
-    size        (height, width) of the input it was designed for
-    weights     the names of its published weights
+    top1_error, top5_error  in percent on ImageNet, of its first published weights, as their publisher states them
+    weights                 the names of its published weights
+    at_hand                 those of them that are on this machine
     """
 
     name: str
     task: str
-    parameters: int
-    size: Size
+    facts: Facts
+    top1_error: float | None
+    top5_error: float | None
     weights: list[str]
+    at_hand: list[str]
 
 
 def describe(name: str) -> Described:
-    """One line of the catalogue; the network is built without memory for its weights."""
-    with torch.device("meta"):
-        model = builder(name)()
+    """One line of the catalogue.
+
+    Raises UsageError, naming the nearest one, when there is no such network.
+    """
+    builder(name)
     task = next(task for task, models in MODELS.items() if name in models)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Described(name, task, parameters, model.input_size, list(WEIGHTS.get(name, {})))
+    published = WEIGHTS.get(name, {})
+    errors = next((entry.errors for entry in published.values() if entry.errors), (None, None))
+    here = [weights for weights in published if at_hand(name, weights)]
+    return Described(name, task, known_facts()[name], *errors, weights=list(published), at_hand=here)
+
+
+def layers(name: str, size: Size | None = None) -> Summary:
+    """A network layer by layer.
+
+    size  (height, width) of the input; None for the one it was designed for
+
+    Raises UsageError for an unknown name, RuntimeError (torch's) for a size it cannot take.
+    """
+    model = _without_memory(name)
+    return summarise(model, torch.empty(1, model.in_channels, *(size or model.input_size), device="meta"))
+
+
+def count_facts(name: str) -> Facts:
+    """The facts of one network, worked out anew."""
+    summary, (height, width) = layers(name), _without_memory(name).input_size
+    field = round(summary.receptive_field[0]) if summary.receptive_field else 0
+    return Facts(summary.parameters, summary.multiply_adds, summary.activations, summary.depth, field, height, width)
+
+
+@functools.cache
+def known_facts() -> dict[str, Facts]:
+    """The facts in `facts.csv`, by the network's name."""
+    text = resources.files("saccade.recipes").joinpath("facts.csv").read_text("utf-8")
+    rows = csv.DictReader(io.StringIO(text))
+    return {row.pop("name"): Facts(**{key: int(value) for key, value in row.items()}) for row in rows}
+
+
+def _without_memory(name: str) -> Backbone:
+    with torch.device("meta"):
+        return builder(name)()
+
+
+def _write_facts(path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file, Progress("counting", len(list_models())) as progress:
+        writer = csv.DictWriter(file, ["name", *Facts.__dataclass_fields__], lineterminator="\n")
+        writer.writeheader()
+        for name in list_models():
+            writer.writerow({"name": name} | asdict(count_facts(name)))
+            progress.advance(1)
+
+
+if __name__ == "__main__":
+    _write_facts(Path(__file__).with_name("facts.csv"))
+    print("facts.csv is written", file=sys.stderr)

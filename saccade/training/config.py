@@ -17,6 +17,7 @@ class Config(BaseModel):
     optimiser           "adamw" (Loshchilov and Hutter 2019) or "sgd" with momentum
     learning_rate       the highest one, of the classifier
     encoder_rate        the encoder's learning rate as a share of it
+    head_epochs         so many epochs go by before the encoder learns too: a head that knows nothing yet would spoil it
     weight_decay        never applied to biases and to the weights of norms
     momentum            of SGD
     schedule            after the warm-up: "cosine" down to 0, or "step", a tenth at each of `milestones`
@@ -44,6 +45,7 @@ class Config(BaseModel):
     optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     encoder_rate: float = Field(1.0, ge=0)
+    head_epochs: int = Field(0, ge=0)
     weight_decay: float = Field(0.05, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     schedule: Literal["cosine", "step"] = "cosine"

@@ -147,7 +147,7 @@ def _train_epoch(session: _Session) -> float:
         step = position.epoch * len(job.train) + position.step
         rate = rate_at(step, len(job.train), config)
         for group in job.optimiser.param_groups:
-            group["lr"] = rate * group["rate"]
+            group["lr"] = rate * group["rate"] if position.epoch >= group["begin"] else 0.0
         # Dropout and whatever else draws from torch repeats when the step is repeated.
         torch.manual_seed(keyed.seed(config.seed, step, job.accelerator.process_index))
 

@@ -14,8 +14,8 @@ def parameter_groups(model: nn.Module, head: tuple[str, ...], config: Config) ->
 
     head  how the names of the classifier's parameters begin; it learns at the full rate, the rest at `encoder_rate`
 
-    Biases and the weights of norms (all that have one dimension) are never decayed. Each group says its `name` and
-    `rate`, the factor on the learning rate.
+    Biases and the weights of norms (all that have one dimension) are never decayed. Each group says its `name`, its
+    `rate`, the factor on the learning rate, and from which epoch on it learns: `begin`.
     """
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -27,6 +27,7 @@ def parameter_groups(model: nn.Module, head: tuple[str, ...], config: Config) ->
             "name": f"{part}, {'decayed' if decayed else 'not decayed'}",
             "params": parameters,
             "rate": 1.0 if part == "head" else config.encoder_rate,
+            "begin": 0 if part == "head" else config.head_epochs,
             "weight_decay": config.weight_decay if decayed else 0.0,
         }
         for (part, decayed), parameters in groups.items()

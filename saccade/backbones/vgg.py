@@ -1,0 +1,146 @@
+"""VGG.
+
+Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015. Table 1: the
+networks A to E; table 2: 133, 133, 134, 138 and 144 million weights; table 3: D has 25.6 % top-1 and 8.1 % top-5 error
+on ImageNet's validation pictures, E 25.5 and 8.0 %. D takes 15.5e9 multiply-adds, E 19.6e9.
+
+The idea that made it matter: nothing but 3 x 3 filters, and many of them: two in a row see 5 x 5 pixels, three 7 x 7,
+with fewer weights and more rectifiers than one large filter.
+
+State-dict keys and shapes are torchvision's, which also gave it batch norm (`_bn`), younger than the paper; those of
+`vgg11_lrn` are `vgg11`'s. The paper starts deep networks from trained shallow ones; He initialisation, here as in
+torchvision, does without.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from saccade.backbones.alexnet import local_response_norm
+from saccade.backbones.contract import Backbone
+
+WIDTHS = (64, 128, 256, 512, 512)
+
+
+class VGG(Backbone):
+    """Five stages of 3 x 3 convolutions, each before a pooling: maps at strides 1, 2, 4, 8 and 16.
+
+    counts        of convolutions a stage (table 1)
+    batch_norm    after each convolution
+    local_norm    local response normalisation after the first stage
+    third_kernel  size of the third filter of a stage
+    """
+
+    head = ("classifier.6",)
+
+    def __init__(
+        self,
+        counts: Sequence[int],
+        num_classes: int,
+        in_channels: int,
+        dropout: float,
+        *,
+        batch_norm: bool = False,
+        local_norm: bool = False,
+        third_kernel: int = 3,
+    ) -> None:
+        super().__init__()
+        self.channels, self.strides = WIDTHS, (1, 2, 4, 8, 16)
+        layers: list[nn.Module] = []
+        self.ends: list[int] = []
+        channels = in_channels
+        for width, count in zip(WIDTHS, counts, strict=True):
+            for position in range(count):
+                kernel = third_kernel if position == 2 else 3
+                layers.append(nn.Conv2d(channels, width, kernel, padding=kernel // 2))
+                layers += [nn.BatchNorm2d(width), nn.ReLU()] if batch_norm else [nn.ReLU()]
+                channels = width
+            self.ends.append(len(layers))
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.norm = local_response_norm() if local_norm else nn.Identity()
+        self.headless = not num_classes
+        if not self.headless:
+            self.avgpool = nn.AdaptiveAvgPool2d(7)  # nothing at 224 x 224
+            self.classifier = nn.Sequential(
+                nn.Linear(512 * 7 * 7, 4096),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Linear(4096, 4096),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Linear(4096, num_classes),
+            )
+        _initialise(self)
+
+    def maps(self, inputs: Tensor) -> list[Tensor]:
+        maps = [self.norm(self.features[: self.ends[0]](inputs))]
+        for start, end in zip(self.ends, self.ends[1:], strict=False):
+            maps.append(self.features[start:end](maps[-1]))
+        return maps
+
+    def classify(self, coarsest: Tensor) -> Tensor:
+        if self.headless:
+            return coarsest.mean((2, 3))
+        return self.classifier(self.avgpool(self.features[-1](coarsest)).flatten(1))
+
+
+def _initialise(model: nn.Module) -> None:
+    """He initialisation by the number of outputs for filters, a deviation of 0.01 for full connections."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def vgg11(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+    """A: 133 million weights, 7.6e9 multiply-adds."""
+    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout)
+
+
+def vgg11_lrn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+    """A-LRN: A with AlexNet's local response normalisation after the first stage."""
+    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, local_norm=True)
+
+
+def vgg11_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+    """A with batch norm."""
+    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, batch_norm=True)
+
+
+def vgg13(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+    """B: 133 million weights, 11.3e9 multiply-adds."""
+    return VGG((2, 2, 2, 2, 2), num_classes, in_channels, dropout)
+
+
+def vgg13_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+    """B with batch norm."""
+    return VGG((2, 2, 2, 2, 2), num_classes, in_channels, dropout, batch_norm=True)
+
+
+def vgg16_c(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+    """C: 134 million weights, 11.8e9 multiply-adds; the third filter of a stage is 1 x 1."""
+    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, third_kernel=1)
+
+
+def vgg16(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+    """D: 138 million weights, 15.5e9 multiply-adds."""
+    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout)
+
+
+def vgg16_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+    """D with batch norm."""
+    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, batch_norm=True)
+
+
+def vgg19(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+    """E: 144 million weights, 19.6e9 multiply-adds."""
+    return VGG((2, 2, 4, 4, 4), num_classes, in_channels, dropout)
+
+
+def vgg19_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+    """E with batch norm."""
+    return VGG((2, 2, 4, 4, 4), num_classes, in_channels, dropout, batch_norm=True)
