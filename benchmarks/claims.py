@@ -74,4 +74,16 @@ CLAIMS: dict[str, Claim] = {
         rounds=6,
         overhead=3.0,
     ),
+    **{
+        f"{work}_{name}": Claim(
+            what=f"{words} of {name} at 224 x 224, batch 16, float32, all cores",
+            peer="torchvision's eager module on the same inputs",
+            ours=("benchmarks.ours.network", name, work),
+            theirs=("benchmarks.peers.torchvision_network", name, work),
+            rounds=5,
+            at_least=1.0,
+        )
+        for name in ("resnet50", "vgg16", "densenet121", "googlenet", "mobilenet_v2")
+        for work, words in (("forward", "forward pass"), ("step", "training step"))
+    },
 }

@@ -2,7 +2,7 @@
 
 import fnmatch
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,20 +167,29 @@ def _maps(model: Backbone, inputs: Tensor) -> list[Tensor]:
 
 
 def load_weights(model: Backbone, weights: Weights) -> None:
-    """Load a published file into a network, in place; all but the classifier must fit, and that too if it can."""
+    """Load a published file into a network, in place: all but its last layers must fit, and those too if they can.
+
+    What a network without a classifier has no place for is left out; auxiliary classifiers may be missing in the file.
+    """
     state, own = weights.read(), model.state_dict()
-    head = {key for key in own | state if key.startswith(tuple(f"{prefix}." for prefix in model.head))}
     fits = {key for key in own if key in state and state[key].shape == own[key].shape}
+    head, auxiliary = _under(own | state, model.head), _under(own, model.auxiliary)
     # Older files lack these counters, and no output depends on them.
-    optional = {key for key in own if key.endswith("num_batches_tracked")}
-    if not head & own.keys() <= fits:
+    optional = {key for key in own if key.endswith("num_batches_tracked")} | {k for k in auxiliary if k not in state}
+    if not (head & own.keys()) - optional <= fits:
         optional |= head
         model.reset_head()
-    if unfit := sorted(own.keys() - fits - optional) + sorted(state.keys() - own.keys() - head):
+    surplus = state.keys() - own.keys() - head if head & own.keys() else set()
+    if unfit := sorted(own.keys() - fits - optional) + sorted(surplus):
         lines = [f"{key}: the network has {_shape(own, key)}, the file {_shape(state, key)}" for key in unfit[:8]]
         more = [f"and {len(unfit) - 8} more"] if len(unfit) > 8 else []
         raise SaccadeError("\n  ".join([f"{weights.path} does not fit the network:", *lines, *more]))
     model.load_state_dict({key: state[key] for key in fits - (head & optional)}, strict=False)
+
+
+def _under(keys: Iterable[str], prefixes: tuple[str, ...]) -> set[str]:
+    """The keys that begin with one of these names."""
+    return {key for key in keys if key.startswith(tuple(f"{prefix}." for prefix in prefixes))}
 
 
 def _shape(state: dict[str, Tensor], key: str) -> str:

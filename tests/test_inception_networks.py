@@ -252,6 +252,25 @@ def test_auxiliary_logits_appear_only_for_a_loss(name: str, size: int, count: in
     assert len(BUILDERS[name](num_classes=0).training_logits(inputs)) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "seen"),
+    [
+        ("googlenet_2014", 32, {"aux1": "inception4a", "aux2": "inception4d"}),  # section 5: after (4a) and (4d)
+        ("inception_v3", 75, {"AuxLogits": "Mixed_6e"}),  # figure 8: on top of the last 17 x 17 layer
+    ],
+)
+def test_what_the_auxiliary_classifiers_look_at(name: str, size: int, seen: dict[str, str]) -> None:
+    model, taken, given = BUILDERS[name](num_classes=2).eval(), {}, {}
+    for key, source in seen.items():
+        classifier, module = model.get_submodule(key), model.get_submodule(source)
+        classifier.register_forward_hook(lambda module, inputs, output, key=key: taken.update({key: inputs[0]}))
+        module.register_forward_hook(lambda module, inputs, output, key=key: given.update({key: output}))
+    with torch.no_grad():
+        model.training_logits(torch.rand(1, 3, size, size))
+    assert taken.keys() == seen.keys()
+    assert all(taken[key] is given[key] for key in seen)
+
+
 @pytest.mark.parametrize(("name", "size", "weight"), [("googlenet", 32, 0.3), ("inception_v3", 75, 0.4)])
 def test_loss_of_the_auxiliary_classifiers_by_hand(name: str, size: int, weight: float) -> None:
     """The weight times the sum of -log softmax at the truth, each averaged over the batch, by numpy."""
@@ -285,12 +304,12 @@ def test_auxiliary_classifiers_learn_from_a_new_head(name: str) -> None:
         assert gradient is not None and gradient.any()
 
 
-def test_head_names_the_whole_auxiliary_classifiers() -> None:
-    """So that a headless network takes a published file with them; what is left is the same network."""
+def test_headless_networks_lack_the_auxiliary_classifiers_too() -> None:
+    """What is left is what the maps need, and nothing else."""
     for name in ("googlenet", "inception_v3"):
         whole, bare = shell(name), on_meta(partial(BUILDERS[name], num_classes=0))
-        heads = tuple(f"{prefix}." for prefix in whole.head)
-        assert {key for key in whole.state_dict() if not key.startswith(heads)} == set(bare.state_dict())
+        kept = {key for key in whole.state_dict() if not key.startswith(("fc.", "aux1.", "aux2.", "AuxLogits."))}
+        assert set(bare.state_dict()) == kept
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -256,6 +257,50 @@ def test_only_the_classifier_may_differ(tmp_path: Path) -> None:
     assert not own["fc.bias"].any()
     same = create_model("resnet20_cifar", num_classes=10, weights=tmp_path / "ten.pth")
     assert torch.equal(same.state_dict()["fc.weight"], state["fc.weight"])
+
+
+@pytest.mark.parametrize("name", ["alexnet", "googlenet", "inception_v3", "densenet121", "mobilenet_v2"])
+def test_a_whole_file_loads_into_a_network_without_a_classifier(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole = create_model(name, num_classes=3).eval()
+    torch.save(whole.state_dict(), tmp_path / "whole.pth")
+    model = create_model(name, num_classes=0, weights=tmp_path / "whole.pth").eval()
+    inputs = torch.randn(1, 3, least_size(name), least_size(name))
+    with torch.no_grad():
+        assert torch.equal(model.maps(inputs)[-1], whole.maps(inputs)[-1])
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_a_file_may_lack_auxiliary_classifiers(name: str, tmp_path: Path) -> None:
+    """Nothing else may be missing; the classifier of the same classes is taken over all the same."""
+    whole = create_model(name, num_classes=3)
+    state = {k: v for k, v in whole.state_dict().items() if not k.startswith(tuple(whole.auxiliary))}
+    torch.save(state, tmp_path / "plain.pth")
+    model = create_model(name, num_classes=3, weights=tmp_path / "plain.pth")
+    assert torch.equal(model.state_dict()["fc.weight"], state["fc.weight"])
+    del state["fc.weight"], state[next(iter(state))]
+    torch.save(state, tmp_path / "broken.pth")
+    with pytest.raises(SaccadeError, match="the file nothing"):
+        create_model(name, num_classes=3, weights=tmp_path / "broken.pth")
+
+
+def test_densenets_old_keys_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the published files: norm.1, relu.1, conv.1 where the modules say norm1, conv1."""
+    model = create_model("densenet121")
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", k): v for k, v in model.state_dict().items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    torch.save(old, tmp_path / "densenet121-imagenet.pth")
+    monkeypatch.setenv("SACCADE_WEIGHTS", str(tmp_path))
+    loaded = create_model("densenet121", weights="imagenet").state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in model.state_dict().items())
+
+
+def test_tensorflows_background_class_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = create_model("inception_resnet_v2", num_classes=1001)
+    torch.save(model.state_dict(), tmp_path / "inception_resnet_v2-imagenet.pth")
+    monkeypatch.setenv("SACCADE_WEIGHTS", str(tmp_path))
+    loaded = create_model("inception_resnet_v2", weights="imagenet").state_dict()
+    assert torch.equal(loaded["classif.weight"], model.state_dict()["classif.weight"][1:])
 
 
 def test_a_new_head_learns_from_zero_even_behind_a_relu() -> None:

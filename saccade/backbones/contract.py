@@ -14,7 +14,8 @@ class Backbone(nn.Module, ABC):
     channels  of each map, fine to coarse
     strides   of each map: how many input pixels lie between two of its pixels
     head      how the names of the last layers' weights begin in the state dict: what another number of classes replaces
-    auxiliary_weight  of the losses of the auxiliary classifiers, where a network has some
+    auxiliary  how the names of auxiliary classifiers begin, where a network has some; a published file may lack them
+    auxiliary_weight  of their losses
 
     Built with `num_classes=0` it has no classifier, only what `maps` needs: `forward` then averages the last map over
     its pixels, [B, channels[-1]].
@@ -25,6 +26,7 @@ class Backbone(nn.Module, ABC):
     input_size: ClassVar[Size] = (224, 224)
     in_channels: ClassVar[int] = 3
     head: ClassVar[tuple[str, ...]]
+    auxiliary: ClassVar[tuple[str, ...]] = ()
     auxiliary_weight: ClassVar[float] = 0.0
 
     channels: tuple[int, ...]

@@ -100,8 +100,10 @@ class Transition(nn.Sequential):
 def _append_blocks(
     features: nn.Sequential, counts: Sequence[int], growth: int, dropout: float, memory_efficient: bool
 ) -> tuple[int, ...]:
-    """Dense blocks of `counts` layers with transitions in between and a norm at the end, after a stem that gives
-    2 * growth channels. Returns the channels after each block."""
+    """Add dense blocks of `counts` layers, transitions between them and a norm, after a stem to 2 * growth channels.
+
+    Returns the channels after each block.
+    """
     channels, ends = 2 * growth, []
     for number, count in enumerate(counts, 1):
         if number > 1:

@@ -176,7 +176,8 @@ class GoogLeNet(Backbone):
     auxiliary_pool  builds what gives an auxiliary classifier its 4 x 4 pixels
     """
 
-    head = ("fc", "aux1", "aux2")
+    head = ("fc", "aux1.fc2", "aux2.fc2")
+    auxiliary = ("aux1", "aux2")
     auxiliary_weight = 0.3  # section 5
 
     def __init__(
@@ -222,17 +223,6 @@ class GoogLeNet(Backbone):
             self.aux1 = self.aux2 = None
             self.dropout = self.fc = nn.Identity()
 
-    def last_layers(self) -> list[nn.Linear]:
-        """What gives the logits: of the classifier, then of the auxiliary ones."""
-        auxiliary = [aux.fc2 for aux in (self.aux1, self.aux2) if aux is not None]
-        return [self.fc, *auxiliary] if isinstance(self.fc, nn.Linear) else []
-
-    def reset_head(self) -> None:
-        # Only the last layers: an auxiliary classifier that is zero all the way would have no gradient.
-        for layer in self.last_layers():
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
     def _features(self, inputs: Tensor) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
         """The maps, and what the two auxiliary classifiers look at."""
         half = self.conv1(inputs)
@@ -268,13 +258,14 @@ def _he(model: GoogLeNet) -> GoogLeNet:
     By the number of outputs, as elsewhere, the 1 x 1 convolutions that reduce would amplify, with no norm to tame them:
     the last map would be thirty times as large. The last layers start small, so that no class is preferred.
     """
-    for module in model.modules():
+    for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            if name in model.head:
+                nn.init.normal_(module.weight, std=0.01)
+            else:
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    for layer in model.last_layers():
-        nn.init.normal_(layer.weight, std=0.01)
     return model
 
 

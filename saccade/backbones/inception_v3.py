@@ -155,7 +155,8 @@ class InceptionV3(Backbone):
     """Eleven modules: maps at strides 2, 4, 8, 16 and 32, the last of 35 x 35, 17 x 17 and 8 x 8 pixels."""
 
     input_size = (299, 299)
-    head = ("fc", "AuxLogits")
+    head = ("fc", "AuxLogits.fc")
+    auxiliary = ("AuxLogits",)
     auxiliary_weight = 0.4
 
     def __init__(self, num_classes: int, in_channels: int, dropout: float) -> None:
@@ -196,13 +197,6 @@ class InceptionV3(Backbone):
         if self.AuxLogits is not None:
             nn.init.trunc_normal_(self.AuxLogits.conv1.conv.weight, std=0.01)
             nn.init.trunc_normal_(self.AuxLogits.fc.weight, std=0.001)
-
-    def reset_head(self) -> None:
-        # Only the last layers: an auxiliary classifier that is zero all the way would have no gradient.
-        for layer in (self.fc, self.AuxLogits.fc if self.AuxLogits is not None else None):
-            if isinstance(layer, nn.Linear):
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
         half = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(inputs)))

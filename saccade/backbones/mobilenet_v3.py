@@ -63,8 +63,8 @@ def _convolution(
 
 
 def _eights(channels: int) -> int:
-    """The nearest multiple of eight, but at least eight and never less than nine tenths."""
-    nearest = max(8, (channels + 4) // 8 * 8)
+    """The nearest multiple of eight, or the next one where that is less than nine tenths."""
+    nearest = (channels + 4) // 8 * 8
     return nearest if nearest >= 0.9 * channels else nearest + 8
 
 

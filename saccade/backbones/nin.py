@@ -83,7 +83,7 @@ class CifarNIN(Backbone):
 def _convolution(channels: int, width: int, kernel: int, stride: int = 1, padding: int = 0) -> list[nn.Module]:
     """Filters and rectifiers, with He initialisation; the paper says nothing of its own."""
     convolution = nn.Conv2d(channels, width, kernel, stride, padding)
-    # By the number of inputs: by that of outputs the stride of four would leave the maps of `nin` a twentieth as strong.
+    # By the number of inputs: by that of outputs the last map of `nin`, whose first filters stride, is 16 times weaker.
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     if convolution.bias is not None:
         nn.init.zeros_(convolution.bias)

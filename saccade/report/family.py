@@ -13,6 +13,7 @@ from saccade.errors import UsageError
 # Okabe and Ito: told apart with every kind of colour vision.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999", "#8a6d00", "#5d3a9b")
 SUFFIXES = (".svg", ".png", ".pdf")
+LETTER = 7.5  # points high
 
 
 class Costs(Protocol):
@@ -60,7 +61,6 @@ def draw_family(members: Sequence[Member], path: Path) -> int:
         x, y, area = member.facts.multiply_adds / 1e9, 100 - error, 9 * member.facts.parameters / 1e6
         axes.scatter(x, y, s=area, color=colour, alpha=0.45, linewidth=0)
         axes.scatter(x, y, s=5, color=colour)
-    _label(axes, [(member.facts.multiply_adds / 1e9, 100 - error, member.name) for member, error in drawn])
     axes.set_xscale("log")
     axes.set_xlabel("multiply-adds of one image, 10⁹")
     axes.set_ylabel("top-1 accuracy on ImageNet, %")
@@ -71,6 +71,7 @@ def draw_family(members: Sequence[Member], path: Path) -> int:
     for millions in (5, 50, 150):
         axes.scatter([], [], s=9 * millions, color="#777777", alpha=0.45, linewidth=0, label=f"{millions} million")
     axes.legend(loc="lower right", frameon=False, labelspacing=1.8, borderpad=1.2, title="parameters")
+    _label(axes, [(member.facts.multiply_adds / 1e9, 100 - error, member.name) for member, error in drawn])
     figure.savefig(path, dpi=160)
     return len(drawn)
 
@@ -81,12 +82,26 @@ def _family(name: str) -> str:
 
 
 def _label(axes: Any, points: Sequence[tuple[float, float, str]]) -> None:
-    """Names beside their points, alternately to either side where points lie close above one another."""
-    taken: list[tuple[float, float]] = []
-    for x, y, name in sorted(points, key=lambda point: point[1]):
-        close = any(abs(y - other_y) < 0.9 and 0.55 < x / other_x < 1.8 for other_x, other_y in taken)
+    """Names beside their points, each at the first of eight places where it covers no other name and no point."""
+    axes.figure.draw_without_rendering()
+    scale = 72 / axes.figure.dpi
+    centres = [scale * axes.transData.transform(point[:2]) for point in points]  # in points, like the letters
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in centres]
+    for (x, y), point in zip(centres, points, strict=True):
+        width, height = 0.58 * LETTER * len(point[2]), 1.15 * LETTER
+        places = [
+            (x + right * (6 + width / 2), y + up * height)
+            for up in (0, 0.5, -0.5, 1, -1, 1.6, -1.6)
+            for right in ((1, -1) if abs(up) < 1 else (0, 1, -1))
+        ]
+        boxes = [(a - width / 2, b - height / 2, a + width / 2, b + height / 2) for a, b in places]
+        free = next((i for i, box in enumerate(boxes) if not any(_overlap(box, other) for other in taken)), 0)
+        taken.append(boxes[free])
+        moved = (places[free][0] - x, places[free][1] - y)
         axes.annotate(
-            name, (x, y), xytext=(-5 if close else 5, 0), textcoords="offset points", fontsize=7.5, va="center",
-            ha="right" if close else "left",
-        )  # fmt: skip
-        taken.append((x, y))
+            point[2], point[:2], xytext=moved, textcoords="offset points", fontsize=LETTER, ha="center", va="center"
+        )
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
