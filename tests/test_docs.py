@@ -1,5 +1,6 @@
 """What the documents tell a person to type is typed here."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -54,11 +55,12 @@ def test_readme_commands_work_in_order(desk: Path) -> None:
 def test_readme_shows_what_is_really_printed(desk: Path) -> None:
     """Of the commands whose answer is the same on every machine."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = re.search(r"\$ saccade models '\*_cifar'\n(.*?)```", text, re.DOTALL)
+    shown = re.search(r"\$ saccade models 'densenet\*'\n(.*?)\n\$ saccade", text, re.DOTALL)
     assert shown
     done = subprocess.run(
-        [sys.executable, "-m", "saccade", "models", "*_cifar"], capture_output=True, text=True, check=True
-    )
+        [sys.executable, "-m", "saccade", "models", "densenet*"], capture_output=True, text=True, check=True,
+        env={key: value for key, value in os.environ.items() if key != "SACCADE_WEIGHTS"} | {"XDG_CACHE_HOME": "/none"},
+    )  # fmt: skip
     assert [line.split() for line in shown[1].splitlines()] == [line.split() for line in done.stdout.splitlines()]
 
 
@@ -67,6 +69,19 @@ def test_python_page_runs(desk: Path) -> None:
     assert code
     done = subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=desk, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_networks_page_runs(desk: Path) -> None:
+    """Its commands and its Python."""
+    for line in commands("docs/networks.md"):
+        program, *arguments = shlex.split(line, comments=True)
+        assert program == "saccade"
+        done = subprocess.run([sys.executable, "-m", "saccade", *arguments], cwd=desk, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "networks.md").read_text(encoding="utf-8"), re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=desk, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "0 (16, 31, 31) 432" in done.stdout
 
 
 def test_settings_file_of_the_data_page_is_understood(tmp_path: Path) -> None:

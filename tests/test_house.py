@@ -18,12 +18,13 @@ PACKAGE = ROOT / "saccade"
 COMMON = {"errors", "progress", "keyed"}
 EVERYTHING_BELOW = {
     "structures", "geometry", "layers", "data", "metrics", "backbones", "tasks", "models", "checkpoint", "training",
-    "report", "predict",
+    "report", "predict", "summary",
 }  # fmt: skip
 MAY_IMPORT = {
     "geometry": set(),
     "structures": {"geometry"},
     "layers": {"structures"},
+    "summary": set(),
     "data": {"structures", "geometry"},
     "metrics": {"structures", "geometry"},
     "backbones": {"layers", "structures", "geometry"},

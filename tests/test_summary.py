@@ -1,13 +1,21 @@
 """The summary of a network: against exercises done by hand, published figures, and the network's own gradients."""
 
+import json
 import math
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from saccade.models import create_model, list_models
 from saccade.recipes.catalogue import count_facts, describe, known_facts, layers
+from saccade.recipes.measure import measure
+from saccade.report.family import draw_family
 from saccade.summary import ReceptiveField, Summary, on_meta, summarise
 
 
@@ -203,3 +211,71 @@ def test_ratios_of_activations() -> None:
     hand = 6 * 28**2 * 2 + 6 * 14**2 + 16 * 10**2 * 2 + 16 * 5**2 * 2 + 2 * 120 + 2 * 84 + 10
     assert layers("lenet").activations == hand
     assert math.isclose(hand, 15_002)
+
+
+def saccade(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "saccade", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_verb_lists_sorts_and_speaks_json() -> None:
+    done = saccade("models", "resnet*_cifar", "--sort", "depth", "--json")
+    rows = json.loads(done.stdout)
+    assert [row["depth"] for row in rows] == [20, 32, 44, 56, 110]
+    assert rows[0]["parameters"] == 269_722
+    assert rows[0]["top1_error"] is None
+
+
+def test_the_verb_shows_layers_of_any_size() -> None:
+    told = json.loads(saccade("models", "resnet18", "--layers", "--size", 96, 64, "--json").stdout)
+    assert told["layers"][0]["output"] == [64, 48, 32]
+    shown = saccade("models", "lenet", "--layers").stdout
+    assert "61,706 parameters" in shown
+    assert re.search(r"conv2 +Conv2d +16 x 10 x 10 +1,600 +2,400 +240,000 +14 +2 +0", shown)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("resnett18", "--layers"), 2, "did you mean 'resnet18'"),
+        (("resnet*", "--layers"), 2, "--layers shows one network"),
+        (("lenet", "--layers", "--size", 0, 5), 2, "at least 1, got 0 5"),
+        (("inception_v3", "--layers", "--size", 20, 20), 2, "cannot take an input of 20 x 20"),
+        (("*", "--sort", "deepth"), 2, "did you mean 'depth'"),
+        (("lenet", "--plot", "family.svg"), 2, "no accuracy to draw"),
+        (("*", "--plot", "family.bmp"), 2, ".svg, .png, .pdf"),
+    ],
+)
+def test_the_verb_says_what_is_wrong(arguments: tuple, code: int, message: str) -> None:
+    done = saccade("models", *arguments)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert message in done.stderr
+
+
+def test_the_plot_names_each_network_once_and_apart(tmp_path: Path) -> None:
+    """Names are text in an SVG; no two of them may cover each other (as matplotlib measures them)."""
+    rows = [describe(name) for name in list_models()]
+    drawn = draw_family(rows, tmp_path / "family.svg")
+    published = [row.name for row in rows if row.top1_error is not None]
+    assert drawn == len(published) > 20
+    boxes = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, *_, **__: boxes.extend(texts(figure)))
+        draw_family(rows, tmp_path / "again.svg")
+    assert sorted(name for name, _ in boxes) == sorted(published)
+    for index, (_, box) in enumerate(boxes):
+        for _, other in boxes[:index]:
+            assert not (box.x0 < other.x1 and other.x0 < box.x1 and box.y0 < other.y1 and other.y0 < box.y1)
+
+
+def texts(figure: Figure) -> list:
+    """The names in the plot and the boxes they take, a pixel less all around."""
+    figure.draw_without_rendering()
+    return [(text.get_text(), text.get_window_extent().padded(-1)) for text in figure.axes[0].texts]
+
+
+def test_measuring_gives_a_time_and_a_memory() -> None:
+    """LeNet takes less than a second and, with its 61,706 numbers of 4 bytes, less than 100 MB."""
+    found = measure("lenet")
+    assert 0 < found.milliseconds < 1000
+    assert 0 < found.peak_megabytes < 100

@@ -35,7 +35,7 @@ class DilatedAvgPool2d(nn.Module):
 
 
 class DilatedMaxPool2d(nn.Module):
-    """The largest of `kernel` x `kernel` pixels that lie `dilation` apart, at every pixel; torch's own cannot pad so."""
+    """The largest of `kernel` x `kernel` pixels `dilation` apart, at every pixel; torch's own cannot pad so far."""
 
     def __init__(self, kernel: int, dilation: int, padding: int) -> None:
         super().__init__()
