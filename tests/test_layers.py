@@ -1,5 +1,7 @@
 """Parts that several networks share."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -70,6 +72,15 @@ def test_dilate_by_hand() -> None:
     assert isinstance(last, DilatedAvgPool2d)
     assert (last.dilation, last.padding) == (2, 2)
     assert model(torch.zeros(1, 1, 64, 64)).shape == (1, 1, 15, 15)  # the unpadded pool of 2 loses a pixel
+
+
+def test_a_long_stride_is_shortened_only_as_far_as_asked() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 1, 11, 4, 2), nn.Conv2d(1, 1, 3, padding=1))
+    plain = copy.deepcopy(model)
+    dilate(model, torch.empty(1, 1, 512, 512, device="meta"), output_stride=2)
+    assert (model[0].stride, model[1].dilation) == ((2, 2), (2, 2))
+    inputs = torch.randn(1, 1, 67, 67)
+    assert torch.allclose(model(inputs)[..., ::2, ::2], plain(inputs), atol=1e-5)
 
 
 @pytest.mark.parametrize("output_stride", [0, 3, -4])

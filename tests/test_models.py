@@ -198,9 +198,11 @@ def test_no_activation_is_used_twice_and_every_weight_gets_a_gradient(name: str)
 
 # Side of the input and learning rate where 32 and 1e-3 will not do.
 OVERFIT = {
-    "alexnet": (64, 1e-4), "alexnet_2012": (64, 1e-4), "zfnet": (64, 1e-4), "nin": (64, 3e-4), "nin_cifar": (32, 3e-4),
+    "alexnet": (64, 1e-4), "alexnet_2012": (64, 1e-3), "zfnet": (64, 1e-4), "nin": (64, 1e-4), "nin_cifar": (32, 3e-4),
     "vgg11": (32, 1e-4), "vgg11_lrn": (32, 1e-4), "vgg13": (32, 1e-4), "vgg16_c": (32, 1e-4), "vgg16": (32, 1e-4),
-    "vgg19": (32, 1e-4), "googlenet": (64, 1e-3), "googlenet_2014": (64, 3e-4), "googlenet_naive": (32, 1e-4),
+    "vgg19": (32, 1e-4),
+    "vgg11_bn": (32, 1e-4), "vgg13_bn": (32, 1e-4), "vgg16_bn": (32, 1e-4), "vgg19_bn": (32, 1e-4),
+    "googlenet": (64, 1e-3), "googlenet_2014": (64, 3e-4), "googlenet_naive": (32, 1e-4),
     "inception_v3": (75, 1e-3), "inception_resnet_v2": (75, 1e-3), "bn_inception": (48, 1e-3),
     "prelu_net_a": (32, 1e-4), "prelu_net_b": (32, 1e-4), "prelu_net_c": (32, 1e-4), "resnet152_v1": (32, 3e-4),
     "resnext101_32x8d": (32, 3e-4), "resnext101_64x4d": (32, 3e-4), "wide_resnet50_2": (32, 3e-4),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import saccade
@@ -45,16 +46,33 @@ def test_step_rate_by_hand() -> None:
 
 
 def test_parameter_groups_of_fine_tuning() -> None:
-    """Every parameter is in one group; biases and norms are never decayed; the encoder is ten times slower."""
+    """Every parameter is in one group; biases and norms are never decayed; the encoder is slower."""
     model = resnet20_cifar(num_classes=4)
-    groups = parameter_groups(model, model.head, configure("finetune", {"weight_decay": 0.3}))
+    config = configure("finetune", {"weight_decay": 0.3})
+    groups = parameter_groups(model, model.head, config)
     by_parameter = {id(p): group for group in groups for p in group["params"]}
     assert sum(len(group["params"]) for group in groups) == len(by_parameter) == len(list(model.parameters()))
     for name, parameter in model.named_parameters():
         group = by_parameter[id(parameter)]
         norm_or_bias = "bn" in name or "downsample.1" in name or name.endswith("bias")
         assert group["weight_decay"] == (0.0 if norm_or_bias else 0.3), name
-        assert group["rate"] == (1.0 if name.startswith("fc.") else 0.1), name
+        assert group["rate"] == (1.0 if name.startswith("fc.") else config.encoder_rate), name
+
+
+def test_the_head_learns_first(tmp_path: Path) -> None:
+    """For the first half of four epochs only the last layer moves; batch norm's averages are not learnt."""
+    torch.manual_seed(0)
+    torch.save(resnet20_cifar(num_classes=3).state_dict(), tmp_path / "start.pth")
+    start = torch.load(tmp_path / "start.pth", weights_only=True)
+    for epochs, moved in ((2, False), (4, True)):
+        out = tmp_path / str(epochs)
+        saccade.fit(
+            "digits", model="resnet20_cifar", weights=tmp_path / "start.pth", out=out, epochs=epochs, batch_size=256,
+            head_share=0.5 if moved else 1.0, ema=0.5, workers=0, schedule="step",
+        )  # fmt: skip
+        state = load_file(out / "model.safetensors")
+        assert not torch.equal(state["fc.weight"], torch.zeros_like(state["fc.weight"]))
+        assert torch.equal(state["conv1.weight"], start["conv1.weight"]) != moved
 
 
 def test_frozen_parameters_are_in_no_group() -> None:

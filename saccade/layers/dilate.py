@@ -1,8 +1,8 @@
 """Dilation in place of stride, for segmenters: finer maps from the same weights.
 
 Chen, Papandreou, Kokkinos, Murphy and Yuille, "DeepLab", PAMI 2018, section 3.1; Yu and Koltun, "Multi-Scale Context
-Aggregation by Dilated Convolutions", ICLR 2016. Where a filter strode it now steps by one pixel, and every later filter
-spreads its taps as far apart as the pixels it used to see: every so-many-th pixel of the new map is the old map.
+Aggregation by Dilated Convolutions", ICLR 2016. Where a filter strode on, it now steps by one pixel, and every later
+filter spreads its taps as far apart as the pixels it used to see: every so-many-th pixel of the new map is the old one.
 """
 
 import copy
@@ -69,7 +69,7 @@ def dilate(
     for module, stride in _input_strides(model, inputs, run).items():
         finer = max(1, stride // output_stride)  # how much finer its input will be than it was
         if stride * _stride(module) > output_stride:
-            _stand(module)
+            _shorten(module, max(1, output_stride // stride))
         if finer > 1:
             _spread(module, finer, parents)
 
@@ -102,12 +102,12 @@ def _stride(module: Any) -> int:
     return _side(module.stride)
 
 
-def _stand(module: Any) -> None:
-    """Step by one pixel."""
+def _shorten(module: Any, stride: int) -> None:
+    """Step by so many pixels."""
     if isinstance(module, nn.Conv2d):
-        module.stride = (1, 1)
+        module.stride = (stride, stride)
     else:
-        module.stride = 1
+        module.stride = stride
 
 
 def _spread(module: nn.Module, factor: int, parents: dict[nn.Module, tuple[nn.Module, str]]) -> None:

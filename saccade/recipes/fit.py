@@ -73,7 +73,7 @@ def fit(
     model        a name of `list_models()`
     out          the run directory; it must not exist yet, unless `resume`
     weights      what to start from: "imagenet", or the path of a .safetensors or .pth file
-    adapt        "scratch", or "finetune": from weights, the encoder ten times slower than the new classifier.
+    adapt        "scratch", or "finetune": from weights: first the new classifier alone, then all, the encoder slowly.
                  None fine-tunes when there are weights
     resume       go on from the last checkpoint in `out`
     skip_broken  leave out images that cannot be read, and list them, instead of stopping before step 0

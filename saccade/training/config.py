@@ -17,7 +17,8 @@ class Config(BaseModel):
     optimiser           "adamw" (Loshchilov and Hutter 2019) or "sgd" with momentum
     learning_rate       the highest one, of the classifier
     encoder_rate        the encoder's learning rate as a share of it
-    head_epochs         so many epochs go by before the encoder learns too: a head that knows nothing yet would spoil it
+    head_share          this share of the epochs goes by before the encoder learns too: a head that knows nothing yet
+                        would only spoil it (Kumar et al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022)
     weight_decay        never applied to biases and to the weights of norms
     momentum            of SGD
     schedule            after the warm-up: "cosine" down to 0, or "step", a tenth at each of `milestones`
@@ -45,7 +46,7 @@ class Config(BaseModel):
     optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     encoder_rate: float = Field(1.0, ge=0)
-    head_epochs: int = Field(0, ge=0)
+    head_share: float = Field(0.0, ge=0, le=1)
     weight_decay: float = Field(0.05, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     schedule: Literal["cosine", "step"] = "cosine"
@@ -70,7 +71,14 @@ FREE_TO_CHANGE = frozenset({"workers", "checkpoint_seconds"})
 
 ADAPT: dict[str, dict[str, Any]] = {
     "scratch": {},
-    "finetune": {"epochs": 12, "batch_size": 16, "learning_rate": 5e-4, "encoder_rate": 0.1, "ema": 0.98},
+    "finetune": {
+        "epochs": 12,
+        "batch_size": 16,
+        "learning_rate": 1e-3,
+        "encoder_rate": 0.01,
+        "head_share": 0.5,
+        "ema": 0.98,
+    },
 }
 
 AUGMENTATIONS: dict[str, Augmentation] = {

@@ -27,7 +27,7 @@ def parameter_groups(model: nn.Module, head: tuple[str, ...], config: Config) ->
             "name": f"{part}, {'decayed' if decayed else 'not decayed'}",
             "params": parameters,
             "rate": 1.0 if part == "head" else config.encoder_rate,
-            "begin": 0 if part == "head" else config.head_epochs,
+            "begin": 0 if part == "head" else round(config.head_share * config.epochs),
             "weight_decay": config.weight_decay if decayed else 0.0,
         }
         for (part, decayed), parameters in groups.items()
