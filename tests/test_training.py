@@ -292,6 +292,7 @@ def test_two_processes_take_the_step_of_one(launcher: list[str], tmp_path: Path)
     """Without batch norm, the mean of two half batches' gradients is the whole batch's gradient."""
     program = tmp_path / "program.py"
     options = "epochs=1, batch_size=64, workers=0, augmentation='none', optimiser='sgd', learning_rate=0.05"
+    options += ", precision='float32'"  # in bfloat16 the rounding of halves and wholes differs by more than the bound
     program.write_text(f"import sys, saccade\nsaccade.fit('digits', model='lenet', out=sys.argv[1], {options})\n")
     done = subprocess.run(
         [sys.executable, "-m", *launcher, str(program), str(tmp_path / "two")], capture_output=True, text=True
