@@ -48,6 +48,16 @@ class Display:
         now = f"loss {loss:.4f}  {self._error}{speed:.0f} images/s  {clock(left)} left"
         self._bar.update(self._task, now=now)
 
+    def begin_validation(self, images: int) -> None:
+        """So many images are looked at, and told of by `advance`."""
+        if self._bar is not None:
+            self._bar.reset(self._task, total=images, description="validating", now="")
+
+    def advance(self, images: int) -> None:
+        """So many more are done."""
+        if self._bar is not None:
+            self._bar.advance(self._task, images)
+
     def end_epoch(self, numbers: dict[str, float]) -> None:
         """An epoch's line of the log, in words."""
         error = numbers.get("val/top1_error")

@@ -180,7 +180,8 @@ def _close_epoch(session: _Session, speed: float) -> None:
     objective = -position.epoch  # without validation the latest is the best
     if job.val is not None:
         _share_buffers(session.kept, job.accelerator)
-        result = evaluate(job.task, session.kept, job.preprocess, job.val, job.accelerator).result()
+        job.display.begin_validation(len(job.val.dataset))
+        result = evaluate(job.task, session.kept, job.preprocess, job.val, job.accelerator, job.display).result()
         numbers |= {f"val/{name}": number for name, number in result.items()}
         objective = job.task.objective(result)
     position.seconds = time.monotonic() - session.begun
@@ -202,7 +203,7 @@ def evaluate(
     preprocess: Preprocess,
     loader: Loader,
     accelerator: Accelerator | None = None,
-    progress: Progress | None = None,
+    progress: Progress | Display | None = None,
 ) -> Metric:
     """Every image of the loader, once, in float32 (in bfloat16 the last digits would depend on the batch size).
 
@@ -305,5 +306,8 @@ def _restore(job: Job, average: nn.Module | None) -> Position:
         ) from None
     if job.accelerator.is_main_process:
         checkpoint.cut(log, position.log)
-    job.display.say(f"resuming at epoch {position.epoch + 1}, step {position.step}")
+    if position.epoch >= job.config.epochs:
+        job.display.say(f"all {position.epoch} epochs are done already; evaluating again")
+    else:
+        job.display.say(f"resuming at epoch {position.epoch + 1}, step {position.step}")
     return position
