@@ -15,6 +15,7 @@ over all channels, where two GPUs would each normalise over its own.
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
+from saccade.layers.stages import stage_maps
 
 
 class AlexNet(Backbone):
@@ -62,9 +63,7 @@ class AlexNet(Backbone):
                 nn.init.zeros_(module.bias)
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
-        fine = self.features[:2](inputs)
-        middle = self.features[2:5](fine)
-        return [fine, middle, self.features[5:12](middle)]
+        return stage_maps(self.features, (2, 5, 12), inputs)
 
     def classify(self, coarsest: Tensor) -> Tensor:
         if self.headless:

@@ -13,6 +13,7 @@ the batch norms) and 301 million multiply-adds.
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
+from saccade.layers.stages import stage_maps
 
 # Expansion, channels, blocks and the stride of the first of them, as in table 2.
 STAGES = (
@@ -74,12 +75,7 @@ class MobileNetV2(Backbone):
         initialise(self)
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
-        maps, start = [], 0
-        for end in self.stages:
-            inputs = self.features[start:end](inputs)
-            maps.append(inputs)
-            start = end
-        return maps
+        return stage_maps(self.features, self.stages, inputs)
 
     def classify(self, coarsest: Tensor) -> Tensor:
         return self.classifier(self.avgpool(coarsest).flatten(1))

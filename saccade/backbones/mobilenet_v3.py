@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
 from saccade.backbones.mobilenet_v2 import initialise
+from saccade.layers.stages import stage_maps
 
 # Kernel, channels inside, channels out, squeeze-and-excitation, activation and stride, as in tables 1 and 2.
 Row = tuple[int, int, int, bool, type[nn.Module], int]
@@ -146,12 +147,7 @@ class MobileNetV3(Backbone):
         initialise(self)
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
-        maps, start = [], 0
-        for end in self.stages:
-            inputs = self.features[start:end](inputs)
-            maps.append(inputs)
-            start = end
-        return maps
+        return stage_maps(self.features, self.stages, inputs)
 
     def classify(self, coarsest: Tensor) -> Tensor:
         return self.classifier(self.avgpool(coarsest).flatten(1))

@@ -16,6 +16,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
+from saccade.layers.stages import stage_maps
 
 
 class NIN(Backbone):
@@ -43,7 +44,7 @@ class NIN(Backbone):
         _wake(self.features[26])
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
-        return _maps(self.features, (6, 13, 20, 26), inputs)
+        return stage_maps(self.features, (6, 13, 20, 26), inputs)
 
     def classify(self, coarsest: Tensor) -> Tensor:
         return self.features[26:](coarsest).flatten(1)
@@ -74,7 +75,7 @@ class CifarNIN(Backbone):
         _wake(self.features[20])
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
-        return _maps(self.features, (6, 14, 20), inputs)
+        return stage_maps(self.features, (6, 14, 20), inputs)
 
     def classify(self, coarsest: Tensor) -> Tensor:
         return self.features[20:](coarsest).flatten(1)
@@ -118,16 +119,6 @@ def _wake(last: nn.Module) -> None:
 
 def _pool() -> nn.MaxPool2d:
     return nn.MaxPool2d(3, stride=2, ceil_mode=True)
-
-
-def _maps(features: nn.Sequential, ends: tuple[int, ...], inputs: Tensor) -> list[Tensor]:
-    """What comes out of the layers before each of the `ends`."""
-    maps, start = [], 0
-    for end in ends:
-        inputs = features[start:end](inputs)
-        maps.append(inputs)
-        start = end
-    return maps
 
 
 def nin(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> NIN:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
+from saccade.layers.stages import stage_maps
 
 
 class Fire(nn.Module):
@@ -75,12 +76,7 @@ class SqueezeNet(Backbone):
                 nn.init.ones_(module.bias)
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
-        maps, start = [], 0
-        for end in self.stages:
-            inputs = self.features[start:end](inputs)
-            maps.append(inputs)
-            start = end
-        return maps
+        return stage_maps(self.features, self.stages, inputs)
 
     def classify(self, coarsest: Tensor) -> Tensor:
         return self.classifier(coarsest).flatten(1)
