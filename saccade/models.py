@@ -30,7 +30,7 @@ from saccade.backbones import (
 )
 from saccade.backbones.contract import Backbone
 from saccade.backbones.weights import Weights, resolve
-from saccade.errors import SaccadeError, unknown
+from saccade.errors import SaccadeError, UsageError, unknown
 from saccade.layers.dilate import dilate
 from saccade.tasks.classify import Classify
 from saccade.tasks.contract import Task
@@ -144,6 +144,11 @@ def create_model(
     Raises UsageError for an unknown name, SaccadeError when weights cannot be had or do not fit.
     """
     build = builder(name)
+    for what, number, least in (("num_classes", num_classes, 0), ("in_channels", in_channels, 1)):
+        if number is not None and (not isinstance(number, int) or number < least):
+            raise UsageError(f"{what} must be a whole number of at least {least}, got {number!r}")
+    if output_stride is not None and output_stride not in (1, 2, 4, 8, 16, 32, 64):
+        raise UsageError(f"output_stride must be 1, 2, 4, 8 ... 64, got {output_stride!r}")
     options |= {"num_classes": num_classes, "in_channels": in_channels}
     try:
         model = build(**{key: value for key, value in options.items() if value is not None})

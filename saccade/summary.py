@@ -9,7 +9,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -46,6 +46,10 @@ class ReceptiveField:
         """After a transposed filter: each output pixel comes from kernel / stride input ones."""
         size = self.size + (math.ceil(kernel / stride) - 1) * self.stride
         return ReceptiveField(size, self.stride / stride, self.start - (kernel - 1 - padding) * self.stride / stride)
+
+    def enlarged(self, factor: float, reach: int) -> "ReceptiveField":
+        """After upsampling: `factor` units for each, each made of `reach` neighbours."""
+        return ReceptiveField(self.size + (reach - 1) * self.stride, self.stride / factor, self.start)
 
     def __or__(self, other: "ReceptiveField") -> "ReceptiveField":
         """Of a unit made of one of each."""
@@ -125,14 +129,23 @@ def summarise(model: nn.Module, inputs: Tensor, run: Callable[[Any, Tensor], obj
     inputs  [1, C, H, W] or whatever it takes, with a batch of one; its values do not matter
     run     how the network is called on them
 
-    Raises RuntimeError, torch's own, when the network cannot take inputs of this shape.
+    Raises ValueError for another batch than one; RuntimeError, torch's own, when the network cannot take inputs of this
+    shape, or looks at values to decide what to do.
     """
+    if inputs.shape[0] != 1:
+        raise ValueError(f"inputs must be a batch of one image but got shape {list(inputs.shape)}")
     twin = on_meta(model).eval()
     probe = inputs.to("meta")
     watch = _Watch(probe)
     names = {module: name for name, module in twin.named_modules()}
-    with watch.modules(names), watch, torch.no_grad():
-        run(twin, probe)
+    # torch has a short cut for attention, in which its products cannot be seen.
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with watch.modules(names), watch, torch.no_grad():
+            run(twin, probe)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Summary(tuple(watch.layers), parameters)
 
@@ -167,7 +180,6 @@ class _Call:
 
     module: nn.Module
     multiply_adds: int = 0
-    worked: bool = field(default=False)
 
 
 class _Watch(TorchDispatchMode):
@@ -197,11 +209,14 @@ class _Watch(TorchDispatchMode):
     def _end(self, name: str, output: Any) -> None:
         call = self._calls.pop()
         leaf = not any(True for _ in call.module.children())
-        if not isinstance(output, Tensor) or not (leaf or call.multiply_adds) or isinstance(call.module, nn.Identity):
+        output = next(_tensors([output]), None)  # of several, such as a recurrent layer's, the first
+        if output is None or not (leaf or call.multiply_adds) or isinstance(call.module, nn.Identity):
             return
-        own = {} if call.module in self._counted else dict(call.module.named_parameters(recurse=False))
+        # torch's attention reads the weights of its output layer without calling it.
+        deep = isinstance(call.module, nn.MultiheadAttention)
+        own = {} if call.module in self._counted else dict(call.module.named_parameters(recurse=deep))
         self._counted.add(call.module)
-        biases = sum(parameter.numel() for name, parameter in own.items() if name.endswith("bias"))
+        biases = sum(parameter.numel() for key, parameter in own.items() if "bias" in key)
         weights = sum(parameter.numel() for parameter in own.values()) - biases
         trace = self._trace(output)
         rows, columns = trace.fields or (None, None)
@@ -212,17 +227,17 @@ class _Watch(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
+        outputs = list(_tensors([output]))
+        if not outputs:
+            return output
+        work = _work(func, args, outputs[0])
+        if work and self._calls:
+            self._calls[-1].multiply_adds += work
         sources = [tensor for tensor in _tensors(args) if tensor in self._traces]
         if sources:
-            trace = self._joined(sources)
-            outputs = list(_tensors([output]))
-            if outputs:
-                work = _work(func, args, outputs[0])
-                if work and self._calls:
-                    self._calls[-1].multiply_adds += work
-                trace = _follow(func, args, sources[0], outputs[0], trace)
-                if work:
-                    trace = replace(trace, depth=trace.depth + 1)
+            trace = _follow(func, args, sources[0], outputs[0], self._joined(sources))
+            if work:
+                trace = replace(trace, depth=trace.depth + 1)
             for result in outputs:
                 self._traces[result] = trace
         return output
@@ -277,6 +292,11 @@ def _follow(func: Any, args: tuple[Any, ...], source: Tensor, output: Tensor, tr
         case aten.avg_pool2d.default:
             kernel, stride, padding = _defaults(args, [None, args[1], 0])
             dilation, transposed = 1, False
+        case aten.upsample_nearest2d.default | aten.pixel_shuffle.default | aten.upsample_bilinear2d.default:
+            reach = 2 if func is aten.upsample_bilinear2d.default else 1
+            factors = [after / before for before, after in zip(source.shape[2:], output.shape[2:], strict=True)]
+            rows, columns = (one.enlarged(by, reach) for one, by in zip(trace.fields, factors, strict=True))
+            return replace(trace, fields=(rows, columns))
         case aten.constant_pad_nd.default:
             before = (args[1][2] if len(args[1]) > 2 else 0, args[1][0])
             rows, columns = (one.slid(1, 1, pad, 1) for one, pad in zip(trace.fields, before, strict=True))

@@ -244,6 +244,21 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         list_models(task="clasify")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": -3}, "num_classes must be a whole number of at least 0, got -3"),
+        ({"num_classes": 2.5}, "at least 0, got 2.5"),
+        ({"in_channels": 0}, "in_channels must be a whole number of at least 1, got 0"),
+        ({"output_stride": 7}, "output_stride must be 1, 2, 4, 8 ... 64, got 7"),
+        ({"shortcat": "A"}, "did you mean 'shortcut'"),
+    ],
+)
+def test_options_without_meaning(options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        create_model("resnet18", **options)
+
+
 def test_list_models_takes_patterns() -> None:
     assert list_models("squeeze*") == ["squeezenet1_0", "squeezenet1_1"]
     assert "resnet20_cifar" in list_models("*resnet*")

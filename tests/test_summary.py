@@ -121,9 +121,11 @@ class Residual(nn.Module):
         nn.Sequential(nn.Conv2d(3, 2, 7, 2, 3), nn.AvgPool2d(3, 2, 1), nn.Conv2d(2, 2, 3, dilation=2, padding=2)),
         nn.Sequential(nn.Conv2d(3, 2, (3, 7)), nn.BatchNorm2d(2), nn.Sigmoid(), nn.Conv2d(2, 2, 2)),
         nn.Sequential(nn.Conv2d(3, 2, 3, 2), nn.ConvTranspose2d(2, 2, 4, 2, 1)),
+        nn.Sequential(nn.Conv2d(3, 2, 3, 2), nn.Upsample(scale_factor=2), nn.Conv2d(2, 2, 3)),
+        nn.Sequential(nn.Conv2d(3, 4, 3, 1), nn.PixelShuffle(2), nn.Conv2d(1, 2, 3)),
         Residual(),
     ],
-    ids=["strided", "pooled and dilated", "oblong", "transposed", "branched"],
+    ids=["strided", "pooled and dilated", "oblong", "transposed", "enlarged", "shuffled", "branched"],
 )
 def test_receptive_field_is_where_the_gradient_is(model: nn.Module) -> None:
     """Size, stride and start against the pixels whose change an output pixel notices, in the middle of the map."""
@@ -136,10 +138,14 @@ def test_receptive_field_is_where_the_gradient_is(model: nn.Module) -> None:
     for row, column in ((height // 2, width // 2), (height // 2 + 1, width // 2 - 1)):
         seen = seen_by_gradient(model, size, (row, column))
         told = [field.start + at * field.stride for field, at in ((last.rows, row), (last.columns, column))]
-        if isinstance(model, nn.Sequential) and isinstance(model[-1], nn.ConvTranspose2d):
-            # Its output pixels differ in what they see; the field told covers them all.
-            assert told[0] <= seen[0]
-            assert seen[2] <= told[0] + last.rows.size + last.rows.stride
+        if isinstance(model, nn.Sequential) and isinstance(
+            model[1], (nn.ConvTranspose2d, nn.Upsample, nn.PixelShuffle)
+        ):
+            # Enlarged, the output's pixels differ in where they look, by less than one pixel of what was enlarged.
+            coarse = 2 * last.rows.stride
+            assert abs(told[0] - seen[0]) < coarse
+            assert abs(told[0] + last.rows.size - seen[2]) < 2 * coarse
+            assert last.rows.size - coarse < seen[2] - seen[0] <= last.rows.size
             continue
         assert (seen[0], seen[1]) == (told[0], told[1])
         assert (seen[2], seen[3]) == (told[0] + last.rows.size, told[1] + last.columns.size)
@@ -171,6 +177,34 @@ def test_products_outside_of_layers_are_counted() -> None:
 
     summary = summarise(Attention(), torch.empty(1, 5, 8))
     assert summary.multiply_adds == 2 * 5 * 5 * 8
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "weights"),
+    [
+        (nn.MultiheadAttention(8, 2, batch_first=True), (1, 5, 8), 4 * 64),
+        (nn.LSTM(8, 8, batch_first=True), (1, 5, 8), 2 * 4 * 64),
+        (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (1, 5, 8), 4 * 64 + 2 * 128 + 2 * 8),
+    ],
+    ids=["attention", "recurrent", "transformer"],
+)
+def test_no_weights_are_passed_over(model: nn.Module, shape: tuple[int, ...], weights: int) -> None:
+    """Attention: 4 matrices of 8 x 8, two products of 5 x 5 x 8; recurrence: 8 of them at each of 5 steps. By hand."""
+
+    def run(model: nn.Module, inputs: Tensor) -> object:
+        return model(inputs, inputs, inputs) if isinstance(model, nn.MultiheadAttention) else model(inputs)
+
+    summary = summarise(model, torch.empty(*shape), run)
+    assert sum(layer.weights for layer in summary.layers) == weights
+    assert sum(layer.weights + layer.biases for layer in summary.layers) == summary.parameters
+    attention = 5 * 4 * 64 + 2 * 5 * 5 * 8
+    expected = {nn.MultiheadAttention: attention, nn.LSTM: 5 * 8 * 64}.get(type(model), attention + 5 * 2 * 128)
+    assert summary.multiply_adds == expected
+
+
+def test_a_batch_of_several_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a batch of one image but got shape \[4, 8\]"):
+        summarise(nn.Linear(8, 3), torch.empty(4, 8))
 
 
 def test_the_network_is_left_alone() -> None:
@@ -241,6 +275,9 @@ def test_the_verb_shows_layers_of_any_size() -> None:
         (("resnet*", "--layers"), 2, "--layers shows one network"),
         (("lenet", "--layers", "--size", 0, 5), 2, "at least 1, got 0 5"),
         (("inception_v3", "--layers", "--size", 20, 20), 2, "cannot take an input of 20 x 20"),
+        (("lenet", "--measure", "--size", 1, 1), 2, "cannot take an input of 1 x 1"),
+        (("lenet", "--layers", "--plot", "a.png"), 2, "--layers and --plot do not go together"),
+        (("lenet", "--size", 64, 64), 2, "--size is for --layers and --measure"),
         (("*", "--sort", "deepth"), 2, "did you mean 'depth'"),
         (("lenet", "--plot", "family.svg"), 2, "no accuracy to draw"),
         (("*", "--plot", "family.bmp"), 2, ".svg, .png, .pdf"),

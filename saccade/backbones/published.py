@@ -20,6 +20,7 @@ class Published:
     classes        which list of class names its outputs follow
     errors         top-1 and top-5 error in percent on the 50,000 validation images of ImageNet, as its publisher states
                    them; None where there is no classifier
+    newer_recipe   trained longer and with more augmentation than the papers did: not to be compared with the others
     convert        what makes its entries those of the network, where they are not
     """
 
@@ -29,6 +30,7 @@ class Published:
     preprocessing: Preprocessing
     classes: str = "imagenet"
     errors: tuple[float, float] | None = None
+    newer_recipe: bool = False
     convert: Callable[[State], State] | None = None
 
 
@@ -57,6 +59,7 @@ def _torchvision(
         licence="BSD-3-Clause (code); ImageNet terms",
         preprocessing=Preprocessing((size, size), resize, mean=mean, std=std),
         errors=(round(100 - top1, 3), round(100 - top5, 3)),
+        newer_recipe=resize == 232,  # as torchvision has it for all of these, and for no other
         convert=convert,
     )
 

@@ -1,7 +1,8 @@
 """SqueezeNet.
 
 Iandola, Han, Moskewicz, Ashraf, Dally and Keutzer, "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and
-<0.5MB model size", 2016. Table 1: 1.25 million weights; 57.5 % top-1 on ImageNet. Version 1.1 is the authors' own
+<0.5MB model size", 2016. Table 1: 1.25 million weights; table 2: 57.5 % top-1
+on ImageNet. Version 1.1 is the authors' own
 revision: pooling earlier and narrower first filters, 2.4 times less work at the same accuracy.
 
 The idea that made it matter: squeeze the channels with 1 x 1 filters before the costly 3 x 3 ones, and pool late.

@@ -19,9 +19,10 @@ def models(
     sort: Annotated[str | None, typer.Option(help=f"By one of {', '.join(SORT)}; the least first.")] = None,
     layers: Annotated[bool, typer.Option("--layers", help="One network, layer by layer.")] = False,
     size: Annotated[
-        tuple[int, int] | None, typer.Option(help="Height and width of the input, for --layers and --measure.")
+        tuple[int, int] | None,
+        typer.Option(metavar="HEIGHT WIDTH", help="Of the input, for --layers and --measure."),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw accuracy against operations into this .svg or .png.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw accuracy against operations: .svg, .png or .pdf.")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Run each: time and memory on this machine.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -34,6 +35,9 @@ def models(
         raise unknown("column to sort by called", sort, SORT)
     if size is not None and min(size) < 1:
         raise UsageError(f"--size takes a height and a width of at least 1, got {size[0]} {size[1]}")
+    _check_together(layers=layers, plot=plot is not None, measure=measure, sort=sort is not None)
+    if size is not None and not (layers or measure):
+        raise UsageError("--size is for --layers and --measure; the list is for the sizes they were designed for")
     names = list_models(pattern, task)
     if not names:
         raise unknown("model", pattern, list_models(task=task))
@@ -51,7 +55,22 @@ def models(
         _add_measured(table, size)
     if sort is not None:
         table.sort(key=lambda row: (row[sort] is None, row[sort]))
-    _show_table(table, measure, as_json)
+    _show_table(table, measure, size is not None, as_json)
+
+
+def _check_together(layers: bool, plot: bool, measure: bool, sort: bool) -> None:
+    """What would otherwise be passed over in silence."""
+    from saccade.errors import UsageError
+
+    for one, other, both in (
+        ("--layers", "--plot", layers and plot),
+        ("--layers", "--measure", layers and measure),
+        ("--layers", "--sort", layers and sort),
+        ("--plot", "--measure", plot and measure),
+        ("--plot", "--sort", plot and sort),
+    ):
+        if both:
+            raise UsageError(f"{one} and {other} do not go together; leave one out")
 
 
 def _row(described: Any) -> dict[str, Any]:
@@ -65,13 +84,15 @@ def _add_measured(table: list[dict[str, Any]], size: tuple[int, int] | None) -> 
     from saccade.progress import Progress
     from saccade.recipes.measure import measure
 
+    for row in table if size else ():
+        _at_size(row["name"], size)
     with Progress("measuring", len(table), unit="networks") as progress:
         for row in table:
             row |= vars(measure(row["name"], size))
             progress.advance()
 
 
-def _show_table(table: list[dict[str, Any]], measured: bool, as_json: bool) -> None:
+def _show_table(table: list[dict[str, Any]], measured: bool, sized: bool, as_json: bool) -> None:
     from saccade.cli.show import print_json, print_table
 
     if as_json:
@@ -81,45 +102,54 @@ def _show_table(table: list[dict[str, Any]], measured: bool, as_json: bool) -> N
     measurements = ["ms an image", "peak MB"] if measured else []
     rows = []
     for row in table:
-        millions, giga, megabytes = row["parameters"] / 1e6, row["multiply_adds"] / 1e9, row["activations"] * 4 / 1e6
         published = ", ".join(name + " (here)" * (name in row["at_hand"]) for name in row["weights"])
+        millions, giga, megabytes = row["parameters"] / 1e6, row["multiply_adds"] / 1e9, 4e-6 * row["activations"]
         cells = [
             row["name"],
             f"{millions:.2f}",
-            f"{giga:.3f}",
-            f"{megabytes:.0f}",
+            f"{giga:.{3 if giga >= 0.01 else 5}f}",
+            f"{megabytes:.{0 if megabytes >= 10 else 1}f}",
             row["depth"],
             row["receptive_field"],
         ]
-        cells += ["" if row[key] is None else f"{row[key]:.1f}" for key in ("top1_error", "top5_error")]
-        cells += [published]
-        if measured:
-            cells[8:8] = [f"{row['milliseconds']:.1f}", f"{row['peak_megabytes']:.0f}"]
-        rows.append(cells)
+        mark = "*" if row["newer_recipe"] else ""
+        cells += ["" if row[key] is None else f"{row[key]:.1f}{mark}" for key in ("top1_error", "top5_error")]
+        cells += [f"{row['milliseconds']:.1f}", f"{row['peak_megabytes']:.0f}"] if measured else []
+        rows.append([*cells, published])
     print_table(header[:8] + measurements + header[8:], rows, numbers=range(1, 8 + len(measurements)))
+    asked = " (measured: at the size asked for)" if sized else ""
     print(
-        "Of one image at the size each was designed for. mult-adds: a product and a sum count as one, in 10^9; maps:\n"
-        "all layers' outputs in float32; field: input pixels that a unit of the last map sees; top-1 and top-5: error\n"
-        "on ImageNet of the first weights, as their publisher states it. One of them: saccade models NAME --layers"
+        f"Of one image at the size each was designed for{asked}. parameters: with auxiliary classifiers, which only\n"
+        "training runs; mult-adds: a product and a sum count as one, in 10^9; maps: all outputs in float32; depth:\n"
+        "layers with weights on the longest way; field: input pixels that a unit of the last map sees; top-1, top-5:\n"
+        "error on ImageNet of the first weights, as their publisher states it (*: by a newer recipe than papers').\n"
+        "One of them: saccade models NAME --layers"
     )
 
 
 def _show_layers(names: list[str], pattern: str, size: tuple[int, int] | None, as_json: bool) -> None:
     from saccade.cli.show import print_json
     from saccade.errors import UsageError
-    from saccade.recipes.catalogue import layers
 
     if len(names) > 1:
         raise UsageError(f"--layers shows one network, but {pattern!r} names {len(names)}: {', '.join(names[:5])} ...")
-    try:
-        summary = layers(names[0], size)
-    except RuntimeError as error:
-        at = f"{size[0]} x {size[1]}" if size else "its own size"
-        raise UsageError(f"{names[0]} cannot take an input of {at}: {str(error).splitlines()[0]}") from None
+    summary = _at_size(names[0], size)
     if as_json:
         print_json(_summary_values(summary))
         return
     _print_layers(summary)
+
+
+def _at_size(name: str, size: tuple[int, int] | None) -> "Summary":
+    """The network layer by layer, if it can take this size."""
+    from saccade.errors import UsageError
+    from saccade.recipes.catalogue import layers
+
+    try:
+        return layers(name, size)
+    except RuntimeError as error:
+        at = f"{size[0]} x {size[1]}" if size else "its own size"
+        raise UsageError(f"{name} cannot take an input of {at}: {str(error).splitlines()[0]}") from None
 
 
 def _summary_values(summary: "Summary") -> dict[str, Any]:

@@ -49,6 +49,7 @@ class Described:
     """A network of the catalogue.
 
     top1_error, top5_error  in percent on ImageNet, of its first published weights, as their publisher states them
+    newer_recipe            these were trained longer and with more augmentation than the papers did
     weights                 the names of its published weights
     at_hand                 those of them that are on this machine
     """
@@ -58,6 +59,7 @@ class Described:
     facts: Facts
     top1_error: float | None
     top5_error: float | None
+    newer_recipe: bool
     weights: list[str]
     at_hand: list[str]
 
@@ -70,9 +72,18 @@ def describe(name: str) -> Described:
     builder(name)
     task = next(task for task, models in MODELS.items() if name in models)
     published = WEIGHTS.get(name, {})
-    errors = next((entry.errors for entry in published.values() if entry.errors), (None, None))
+    first = next((entry for entry in published.values() if entry.errors), None)
+    errors = first.errors if first and first.errors else (None, None)
     here = [weights for weights in published if at_hand(name, weights)]
-    return Described(name, task, known_facts()[name], *errors, weights=list(published), at_hand=here)
+    return Described(
+        name,
+        task,
+        known_facts()[name],
+        *errors,
+        newer_recipe=bool(first and first.newer_recipe),
+        weights=list(published),
+        at_hand=here,
+    )
 
 
 def layers(name: str, size: Size | None = None) -> Summary:
