@@ -165,3 +165,20 @@ def test_state_dicts_may_be_wrapped(tmp_path: Path) -> None:
     state = create_model("lenet").state_dict()
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "a.pth")
     assert set(read_state(tmp_path / "a.pth")) == set(state)
+
+
+def test_a_file_saved_from_inside_a_parallel_wrapper_loads(tmp_path: Path) -> None:
+    model = create_model("lenet")
+    torch.save(torch.nn.DataParallel(model).state_dict(), tmp_path / "wrapped.pth")
+    assert set(torch.load(tmp_path / "wrapped.pth", weights_only=True)) == {
+        f"module.{key}" for key in model.state_dict()
+    }
+    loaded = create_model("lenet", weights=tmp_path / "wrapped.pth").state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in model.state_dict().items())
+
+
+def test_a_text_called_weights_is_refused_in_our_words(tmp_path: Path) -> None:
+    (tmp_path / "notes.pth").write_text("not weights at all")
+    with pytest.raises(SaccadeError, match="is no file of torch.save") as caught:
+        create_model("lenet", weights=tmp_path / "notes.pth")
+    assert "weights_only" not in str(caught.value)

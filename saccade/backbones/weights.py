@@ -6,6 +6,7 @@ A file is looked for in the folder SACCADE_WEIGHTS (MODEL-NAME*.safetensors or .
 import hashlib
 import json
 import os
+import pickle
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -105,6 +106,12 @@ def read_state(path: Path) -> State:
 
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        # torch's own words advise to unpickle it all the same.
+        raise SaccadeError(
+            f"{path} cannot be read as weights: it is no file of torch.save, or holds more than tensors and "
+            f"plain values; save the state dict alone"
+        ) from None
     except Exception as error:  # both libraries raise many kinds on damaged or hostile files
         reason = str(error).strip().split("\n")[0][:200]
         raise SaccadeError(f"{path} cannot be read as weights: {reason}") from None
@@ -112,6 +119,9 @@ def read_state(path: Path) -> State:
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise SaccadeError(f"{path} holds no state dict (names with tensors), but a {type(state).__name__}")
+    if state and all(key.startswith("module.") for key in state):
+        # Saved from inside DataParallel or DistributedDataParallel.
+        state = {key.removeprefix("module."): value for key, value in state.items()}
     return state
 
 
