@@ -5,7 +5,6 @@ largest network as for the smallest. Each operation is watched as torch dispatch
 functions counts as what its layers do.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from saccade.layers.meta import on_meta
 
 aten = torch.ops.aten
 
@@ -148,16 +149,6 @@ def summarise(model: nn.Module, inputs: Tensor, run: Callable[[Any, Tensor], obj
         torch.backends.mha.set_fastpath_enabled(fast)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Summary(tuple(watch.layers), parameters)
-
-
-def on_meta(model: nn.Module) -> nn.Module:
-    """A copy that knows the shapes of its weights but has none."""
-    memo: dict[int, Any] = {}
-    for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
-    for buffer in model.buffers():
-        memo[id(buffer)] = buffer.to("meta")
-    return copy.deepcopy(model, memo)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "geometry": set(),
     "structures": {"geometry"},
     "layers": {"structures"},
-    "summary": set(),
+    "summary": {"layers"},
     "data": {"structures", "geometry"},
     "metrics": {"structures", "geometry"},
     "backbones": {"layers", "structures", "geometry"},

@@ -12,11 +12,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from saccade.layers.meta import on_meta
 from saccade.models import create_model, list_models
 from saccade.recipes.catalogue import count_facts, describe, known_facts, layers
 from saccade.recipes.measure import measure
 from saccade.report.family import draw_family
-from saccade.summary import ReceptiveField, Summary, on_meta, summarise
+from saccade.summary import ReceptiveField, Summary, summarise
 
 
 def by_name(summary: Summary) -> dict:

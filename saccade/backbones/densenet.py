@@ -3,7 +3,7 @@
 Huang, Liu, van der Maaten and Weinberger, "Densely Connected Convolutional Networks", CVPR 2017. Table 1: the ImageNet
 networks; table 3: their top-1 errors (121 layers 25.02 %, 169 23.80 %, 201 22.58 %). Table 2: DenseNet-BC of 100 layers
 and growth 12 has 0.8 million weights and 4.51 % error on CIFAR-10 with augmentation. The one of 161 layers and growth
-48 is published with the authors' code (22.2 %). Pleiss et al., "Memory-Efficient Implementation of DenseNets", 2017:
+48 has 22.2 % in the authors' code. Pleiss et al., "Memory-Efficient Implementation of DenseNets", 2017:
 recomputing what is cheap to compute.
 
 The idea that made it matter: each layer sees the maps of all the layers before it and adds a few of its own, so that
@@ -15,7 +15,8 @@ outputs). Dropout is where torchvision has it, after each 3 x 3; the authors' al
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -116,32 +117,54 @@ def _append_blocks(
     return tuple(ends)
 
 
-def _initialise(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
-            nn.init.zeros_(module.bias)
-
-
-def _maps(features: nn.Sequential, inputs: Tensor) -> list[Tensor]:
-    """What each dense block gives; of the last one, normalised."""
-    maps = []
-    for module in features:
-        inputs = module(inputs)
-        if isinstance(module, DenseBlock):
-            maps.append(inputs)
-    return [*maps[:-1], inputs]
-
-
 class DenseNet(Backbone):
-    """The ImageNet networks (table 1): maps after each dense block, the last one as the classifier sees it.
+    """Dense blocks after a stem: maps after each block, the last one as the classifier sees it.
 
+    stem    what comes before the first block, by name; it gives 2 * growth channels
     counts  of layers in each block
+    stride  of the first block
     memory_efficient  in training, compute what the 1 x 1 convolutions read again for the gradients, and do not keep it
     """
 
     head = ("classifier",)
+
+    def __init__(
+        self,
+        stem: Mapping[str, nn.Module],
+        counts: Sequence[int],
+        growth: int,
+        stride: int,
+        num_classes: int,
+        dropout: float,
+        memory_efficient: bool,
+    ) -> None:
+        super().__init__()
+        self.features = nn.Sequential(OrderedDict(stem))
+        self.channels = _append_blocks(self.features, counts, growth, dropout, memory_efficient)
+        self.strides = tuple(stride * 2**number for number in range(len(counts)))
+        self.relu = nn.ReLU()
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(self.channels[-1], num_classes) if num_classes else nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+
+    def maps(self, inputs: Tensor) -> list[Tensor]:
+        maps = []
+        for module in self.features:
+            inputs = module(inputs)
+            if isinstance(module, DenseBlock):
+                maps.append(inputs)
+        return [*maps[:-1], self.relu(inputs)]
+
+    def classify(self, coarsest: Tensor) -> Tensor:
+        return self.classifier(self.avgpool(coarsest).flatten(1))
+
+
+class ImageNetDenseNet(DenseNet):
+    """Table 1: four blocks after a 7 x 7 convolution and a pooling, at strides 4, 8, 16 and 32."""
 
     def __init__(
         self,
@@ -152,55 +175,28 @@ class DenseNet(Backbone):
         dropout: float,
         memory_efficient: bool,
     ) -> None:
-        super().__init__()
-        self.features = nn.Sequential()
-        self.features.add_module("conv0", nn.Conv2d(in_channels, 2 * growth, 7, stride=2, padding=3, bias=False))
-        self.features.add_module("norm0", nn.BatchNorm2d(2 * growth))
-        self.features.add_module("relu0", nn.ReLU())
-        self.features.add_module("pool0", nn.MaxPool2d(3, stride=2, padding=1))
-        self.channels = _append_blocks(self.features, counts, growth, dropout, memory_efficient)
-        self.strides = (4, 8, 16, 32)
-        self.relu = nn.ReLU()
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(self.channels[-1], num_classes) if num_classes else nn.Identity()
-        _initialise(self)
-
-    def maps(self, inputs: Tensor) -> list[Tensor]:
-        *finer, last = _maps(self.features, inputs)
-        return [*finer, self.relu(last)]
-
-    def classify(self, coarsest: Tensor) -> Tensor:
-        return self.classifier(self.avgpool(coarsest).flatten(1))
+        stem = {
+            "conv0": nn.Conv2d(in_channels, 2 * growth, 7, stride=2, padding=3, bias=False),
+            "norm0": nn.BatchNorm2d(2 * growth),
+            "relu0": nn.ReLU(),
+            "pool0": nn.MaxPool2d(3, stride=2, padding=1),
+        }
+        super().__init__(stem, counts, growth, 4, num_classes, dropout, memory_efficient)
 
 
-class CifarDenseNet(Backbone):
+class CifarDenseNet(DenseNet):
     """The CIFAR-10 networks (section 3): three blocks of equal depth after a single 3 x 3 convolution."""
 
     input_size = (32, 32)
-    head = ("classifier",)
 
     def __init__(
         self, depth: int, growth: int, num_classes: int, in_channels: int, dropout: float, memory_efficient: bool
     ) -> None:
-        super().__init__()
         count, rest = divmod(depth - 4, 6)
         if rest:
             raise ValueError(f"depth must be 6n + 4 (40, 100, 190, 250 ...) but got {depth}")
-        self.features = nn.Sequential()
-        self.features.add_module("conv0", nn.Conv2d(in_channels, 2 * growth, 3, padding=1, bias=False))
-        self.channels = _append_blocks(self.features, 3 * (count,), growth, dropout, memory_efficient)
-        self.strides = (1, 2, 4)
-        self.relu = nn.ReLU()
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(self.channels[-1], num_classes) if num_classes else nn.Identity()
-        _initialise(self)
-
-    def maps(self, inputs: Tensor) -> list[Tensor]:
-        *finer, last = _maps(self.features, inputs)
-        return [*finer, self.relu(last)]
-
-    def classify(self, coarsest: Tensor) -> Tensor:
-        return self.classifier(self.avgpool(coarsest).flatten(1))
+        stem = {"conv0": nn.Conv2d(in_channels, 2 * growth, 3, padding=1, bias=False)}
+        super().__init__(stem, 3 * (count,), growth, 1, num_classes, dropout, memory_efficient)
 
 
 def rename_old_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -213,30 +209,30 @@ def rename_old_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def densenet121(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.0, memory_efficient: bool = False
-) -> DenseNet:
+) -> ImageNetDenseNet:
     """121 layers, growth 32: 8.0 million weights, 2.8e9 multiply-adds."""
-    return DenseNet((6, 12, 24, 16), 32, num_classes, in_channels, dropout, memory_efficient)
+    return ImageNetDenseNet((6, 12, 24, 16), 32, num_classes, in_channels, dropout, memory_efficient)
 
 
 def densenet161(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.0, memory_efficient: bool = False
-) -> DenseNet:
+) -> ImageNetDenseNet:
     """161 layers, growth 48: 28.7 million weights, 7.7e9 multiply-adds."""
-    return DenseNet((6, 12, 36, 24), 48, num_classes, in_channels, dropout, memory_efficient)
+    return ImageNetDenseNet((6, 12, 36, 24), 48, num_classes, in_channels, dropout, memory_efficient)
 
 
 def densenet169(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.0, memory_efficient: bool = False
-) -> DenseNet:
+) -> ImageNetDenseNet:
     """169 layers, growth 32: 14.1 million weights, 3.4e9 multiply-adds."""
-    return DenseNet((6, 12, 32, 32), 32, num_classes, in_channels, dropout, memory_efficient)
+    return ImageNetDenseNet((6, 12, 32, 32), 32, num_classes, in_channels, dropout, memory_efficient)
 
 
 def densenet201(
     num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.0, memory_efficient: bool = False
-) -> DenseNet:
+) -> ImageNetDenseNet:
     """201 layers, growth 32: 20.0 million weights, 4.3e9 multiply-adds."""
-    return DenseNet((6, 12, 48, 32), 32, num_classes, in_channels, dropout, memory_efficient)
+    return ImageNetDenseNet((6, 12, 48, 32), 32, num_classes, in_channels, dropout, memory_efficient)
 
 
 def densenet_bc_cifar(

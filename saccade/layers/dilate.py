@@ -5,7 +5,6 @@ Aggregation by Dilated Convolutions", ICLR 2016. Where a filter strode on, it no
 filter spreads its taps as far apart as the pixels it used to see: every so-many-th pixel of the new map is the old one.
 """
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from saccade.layers.meta import on_meta
 
 Spatial = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
@@ -56,8 +57,8 @@ def dilate(
 
     model          whatever strides in it is a Conv2d, a MaxPool2d or AvgPool2d (of equal sides), or has a whole number
                    `stride`; each is called once
-    inputs         [B, C, H, W], what the network takes, large enough for strides to show (512 pixels); on "meta" it
-                   costs nothing
+    inputs         [B, C, H, W], what the network takes, large enough for strides to show (512 pixels); only its shape
+                   matters
     output_stride  a power of two
     run            how the network is called on them
 
@@ -76,7 +77,7 @@ def dilate(
 
 def _input_strides(model: nn.Module, inputs: Tensor, run: Callable[[Any, Tensor], object]) -> dict[nn.Module, int]:
     """How many pixels of the network's input lie between two of each module's input."""
-    twin = copy.deepcopy(model).to(inputs.device).eval()
+    twin = on_meta(model).eval()
     originals = dict(zip(twin.modules(), model.modules(), strict=True))
     strides: dict[nn.Module, int] = {}
 
@@ -89,7 +90,7 @@ def _input_strides(model: nn.Module, inputs: Tensor, run: Callable[[Any, Tensor]
         if isinstance(module, Spatial) or isinstance(getattr(module, "stride", None), int):
             module.register_forward_pre_hook(note)
     with torch.no_grad():
-        run(twin, inputs)
+        run(twin, inputs.to("meta"))
     return strides
 
 
