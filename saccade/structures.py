@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from saccade.geometry.masks import Mask
 from saccade.geometry.view import Size, View
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -163,5 +164,102 @@ class Classification:
         top = [{"class": name, "score": round(score, 6)} for name, score in self.top(count)]
         return {"class": self.name, "score": round(self.score, 6), "top": top}
 
+
+@dataclass(frozen=True)
+class Skeleton:
+    """What the keypoints of a thing are.
+
+    names   P names
+    edges   pairs of keypoints 0..P-1 that are drawn joined
+    mirror  P numbers: which keypoint each one is in a mirror (the left wrist is the right one there)
+    sigmas  P numbers above 0: how far apart two people mark it, relative to the thing's size; what OKS divides by
+    """
+
+    names: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...]
+    mirror: tuple[int, ...]
+    sigmas: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        if sorted(self.mirror) != list(range(count)) or any(self.mirror[k] != i for i, k in enumerate(self.mirror)):
+            raise ValueError(f"Skeleton.mirror must pair {count} keypoints, there and back, but got {self.mirror}")
+        if len(self.sigmas) != count or min(self.sigmas, default=1.0) <= 0:
+            raise ValueError(f"Skeleton.sigmas must be {count} numbers above 0 but got {self.sigmas}")
+        if any(not 0 <= end < count for edge in self.edges for end in edge):
+            raise ValueError(f"Skeleton.edges must join keypoints 0 to {count - 1} but got {self.edges}")
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """The things in one image, as they are (truth) or as a network sees them (prediction, best score first).
+
+    size       (height, width) of the image that the coordinates are pixels of
+    boxes      [N, 4] float xyxy
+    labels     [N] int64, 0..K-1
+    scores     [N] float in [0, 1]; None in truth
+    masks      one a thing, None for a thing without; None if nothing here has masks
+    keypoints  [N, P, 3] float (x, y, visibility); visibility of truth: 0 not marked, 1 hidden, 2 seen; of a prediction:
+               its score in [0, 1]; None if nothing here has keypoints
+    crowd      [N] bool, truth only: a region with many of them, which no detection in it is wrong about
+    difficult  [N] bool, truth only: not counted for or against
+    areas      [N] float, truth only: square pixels as the annotation has it; nan where it does not say
+    """
+
+    size: Size
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray | None = None
+    masks: tuple[Mask | None, ...] | None = None
+    keypoints: np.ndarray | None = None
+    crowd: np.ndarray | None = None
+    difficult: np.ndarray | None = None
+    areas: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.boxes)
+        if self.boxes.shape != (count, 4):
+            raise ValueError(f"Instances.boxes must be [N, 4] but got shape {list(self.boxes.shape)}")
+        for name in ("labels", "scores", "masks", "keypoints", "crowd", "difficult", "areas"):
+            column = getattr(self, name)
+            if column is not None and len(column) != count:
+                raise ValueError(f"Instances.{name} must have {count} entries, one a box, but has {len(column)}")
+        if self.keypoints is not None and (self.keypoints.ndim != 3 or self.keypoints.shape[2] != 3):
+            raise ValueError(f"Instances.keypoints must be [N, P, 3] but got shape {list(self.keypoints.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def take(self, chosen: np.ndarray) -> "Instances":
+        """Only these, [n] int64 or [N] bool, in this order."""
+        if chosen.dtype == bool:
+            chosen = np.flatnonzero(chosen)
+        columns = ("boxes", "labels", "scores", "keypoints", "crowd", "difficult", "areas")
+        known = [name for name in columns if getattr(self, name) is not None]
+        fields: dict[str, Any] = {name: getattr(self, name)[chosen] for name in known}
+        if self.masks is not None:
+            fields["masks"] = tuple(self.masks[n] for n in chosen)
+        return replace(self, **fields)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """What every pixel of one image is.
+
+    labels   [H, W] uint8, 0..K-1, background an ordinary class where the set has one; 255 is void: nobody says
+    classes  K names
+    """
+
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.labels.dtype != np.uint8 or self.labels.ndim != 2:
+            raise ValueError(
+                f"LabelMap.labels must be uint8 [H, W] but got {self.labels.dtype} {list(self.labels.shape)}"
+            )
+
+
+VOID = 255
 
 Prediction = Classification

@@ -32,7 +32,7 @@ QUIET = settings(deadline=None, derandomize=True, max_examples=60)
 
 def memory(count: int = 23, size: tuple[int, int] = (20, 24)) -> Split:
     images = np.random.default_rng(0).integers(0, 256, (count, *size, 3), dtype=np.uint8)
-    return Split(images, np.arange(count) % 5, [f"image {i}" for i in range(count)])
+    return Split(images, [f"image {i}" for i in range(count)], np.arange(count) % 5)
 
 
 def same(one: Sample, other: Sample) -> bool:
@@ -82,7 +82,7 @@ def test_a_sample_is_the_same_whenever_it_is_asked_for(tmp_path: Path, class_fol
 
 def test_epochs_images_and_seeds_differ() -> None:
     split = memory(6)
-    same_picture = Split(np.stack([split.images[0]] * 6), split.targets, split.ids)
+    same_picture = Split(np.stack([split.images[0]] * 6), split.ids, split.labels)
     images = [
         Dataset(same_picture, SMALL, EVERYTHING, seed)[epoch, index].image.tobytes()
         for seed in range(2)

@@ -16,9 +16,10 @@ from PIL import Image
 
 from saccade.data.check import Finding, broken_images, check
 from saccade.data.decode import DecodeError
+from saccade.data.findings import DataError
 from saccade.data.formats.idx import read_array
 from saccade.data.hold_out import held_out, hold_out
-from saccade.data.source import DataError, Source, Split, read
+from saccade.data.source import Source, Split, read
 from saccade.errors import UsageError
 
 Make = Callable[..., Path]
@@ -44,8 +45,8 @@ def test_flat_class_folders(tmp_path: Path, class_folders: Make) -> None:
     assert list(source.splits) == ["all"]
     split = source.splits["all"]
     assert list(split.ids) == ["cats/0.png", "cats/1.png", "cats/2.png", "dogs/0.png", "dogs/1.png"]
-    assert split.targets.tolist() == [0, 0, 0, 1, 1]
-    assert split.targets.dtype == np.int64
+    assert split.labels.tolist() == [0, 0, 0, 1, 1]
+    assert split.labels.dtype == np.int64
     assert source.notes == ()
     pixels = np.asarray(Image.open(tmp_path / "dogs" / "1.png"))
     assert np.array_equal(split.open(4).pixels("RGB")[0], pixels)
@@ -55,7 +56,7 @@ def test_flat_class_folders(tmp_path: Path, class_folders: Make) -> None:
 def test_nested_class_folders(tmp_path: Path, class_folders: Make) -> None:
     source = read(class_folders(tmp_path, {"animals/cats": 1, "animals/dogs": 1, "plants": 2}))
     assert source.classes == ("animals/cats", "animals/dogs", "plants")
-    assert source.splits["all"].targets.tolist() == [0, 1, 2, 2]
+    assert source.splits["all"].labels.tolist() == [0, 1, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_two_folders_for_one_split_are_not_lost_in_silence(tmp_path: Path, class
 
 def test_validation_may_lack_a_class(tmp_path: Path, class_folders: Make) -> None:
     source = read(class_folders(tmp_path, {"train/a": 1, "train/b": 1, "val/a": 1}))
-    assert source.splits["val"].targets.tolist() == [0]
+    assert source.splits["val"].labels.tolist() == [0]
 
 
 def test_suffixes_in_any_case(tmp_path: Path, paint: Make) -> None:
@@ -171,7 +172,7 @@ def test_linked_folders_are_followed(tmp_path: Path, class_folders: Make) -> Non
     class_folders(tmp_path / "elsewhere", {"cats": 2})
     class_folders(tmp_path / "data", {"dogs": 1})
     (tmp_path / "data" / "cats").symlink_to(tmp_path / "elsewhere" / "cats")
-    assert read(tmp_path / "data").splits["all"].targets.tolist() == [0, 0, 1]
+    assert read(tmp_path / "data").splits["all"].labels.tolist() == [0, 0, 1]
 
 
 def test_a_link_to_a_folder_above_does_not_go_round_for_ever(tmp_path: Path, class_folders: Make) -> None:
@@ -263,7 +264,7 @@ def test_digits() -> None:
     split = source.splits["all"]
     assert len(split) == 1797
     assert source.classes == tuple("0123456789")
-    assert np.bincount(split.targets).tolist() == [
+    assert np.bincount(split.labels).tolist() == [
         178,
         182,
         177,
@@ -275,7 +276,7 @@ def test_digits() -> None:
         174,
         180,
     ]  # scikit-learn's page
-    assert np.array_equal(split.targets, bunch.target)
+    assert np.array_equal(split.labels, bunch.target)
     assert split.images.shape == (1797, 8, 8)
     assert split.images.dtype == np.uint8
     assert np.array_equal(split.images, np.floor(bunch.images * 255 / 16 + 0.5))
@@ -289,7 +290,7 @@ def test_photos(photographs: list[np.ndarray]) -> None:
     split = source.splits["all"]
     assert source.classes == ("china", "flower")
     assert len(split) == 2
-    assert split.targets.tolist() == [0, 1]
+    assert split.labels.tolist() == [0, 1]
     assert split.images.shape == (2, 427, 640, 3)
     for index, photograph in enumerate(photographs):
         assert np.array_equal(split.open(index).pixels("RGB")[0], photograph)
@@ -327,8 +328,8 @@ def test_idx_files(tmp_path: Path, zipped: bool) -> None:
     assert source.classes == ("0", "1", "2")
     assert {name: len(split) for name, split in source.splits.items()} == {"train": 5, "test": 2}
     assert np.array_equal(source.splits["train"].images, IMAGES)
-    assert source.splits["train"].targets.tolist() == [2, 0, 1, 1, 0]
-    assert source.splits["train"].targets.dtype == np.int64
+    assert source.splits["train"].labels.tolist() == [2, 0, 1, 1, 0]
+    assert source.splits["train"].labels.dtype == np.int64
     assert np.array_equal(source.splits["test"].open(1).pixels("L")[0][..., 0], IMAGES[1])
 
 
@@ -443,13 +444,13 @@ def test_any_bytes_give_an_array_or_a_data_error(length: int, dimensions: int, d
 
 
 def test_a_split_needs_as_many_of_everything() -> None:
-    with pytest.raises(ValueError, match="2, 3 and 2"):
-        Split(np.zeros((2, 4, 4), np.uint8), np.zeros(3, np.int64), ["a", "b"])
+    with pytest.raises(ValueError, match="2 ids needs as many labels but got 3"):
+        Split(np.zeros((2, 4, 4), np.uint8), ["a", "b"], np.zeros(3, np.int64))
 
 
 @pytest.mark.parametrize("labels", [[0, 2], [-1, 1]])
 def test_labels_outside_the_classes_are_refused(labels: list[int]) -> None:
-    split = Split(np.zeros((2, 4, 4), np.uint8), np.array(labels), ["a", "b"])
+    split = Split(np.zeros((2, 4, 4), np.uint8), ["a", "b"], np.array(labels))
     with pytest.raises(DataError, match="but there are 2 classes"):
         Source("s", "f", ("a", "b"), {"all": split})
 
@@ -457,11 +458,11 @@ def test_labels_outside_the_classes_are_refused(labels: list[int]) -> None:
 @pytest.mark.parametrize("indices", [[3, 1, 1], np.array([3, 1, 1]), []])
 def test_take(tmp_path: Path, class_folders: Make, indices: list[int]) -> None:
     on_disk = read(class_folders(tmp_path, {"a": 3, "b": 2})).splits["all"]
-    in_memory = Split(np.arange(5, dtype=np.uint8).reshape(5, 1, 1), on_disk.targets, on_disk.ids)
+    in_memory = Split(np.arange(5, dtype=np.uint8).reshape(5, 1, 1), on_disk.ids, on_disk.labels)
     for split in (on_disk, in_memory):
         taken = split.take(indices)
         assert list(taken.ids) == [split.ids[i] for i in indices]
-        assert taken.targets.tolist() == [split.targets[i] for i in indices]
+        assert taken.labels.tolist() == [split.labels[i] for i in indices]
         assert [taken.content(i) for i in range(len(taken))] == [split.content(i) for i in indices]
 
 
@@ -486,7 +487,7 @@ def labelled(draw: st.DrawFn) -> tuple[Split, tuple[str, ...]]:
     order = draw(st.permutations(range(len(values))))
     images = np.array(values, dtype=np.uint8)[list(order)].reshape(-1, 1, 1)
     names = tuple(f"class {label}" for label in range(classes))
-    return Split(images, np.array(labels)[list(order)], [f"{i}" for i in range(len(values))]), names
+    return Split(images, [f"{i}" for i in range(len(values))], np.array(labels)[list(order)]), names
 
 
 fractions = st.sampled_from([0.05, 0.1, 0.2, 0.5, 0.9, 0.99])
@@ -508,7 +509,7 @@ def test_copies_never_stand_on_both_sides(given: tuple[Split, tuple[str, ...]], 
 def test_each_class_keeps_the_fraction_and_some_on_both_sides(counts: list[int], fraction: float, seed: int) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
     images = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1)
-    split = Split(images, labels, [str(i) for i in range(len(labels))])
+    split = Split(images, [str(i) for i in range(len(labels))], labels)
     kept = held_out(split, tuple(map(str, range(len(counts)))), fraction, seed)
     for label, count in enumerate(counts):
         back = int(kept[labels == label].sum())
@@ -525,7 +526,7 @@ def test_some_of_every_class_on_both_sides_even_with_copies(
     split, classes = given
     kept = held_out(split, classes, fraction, seed)
     for label in range(len(classes)):
-        assert set(kept[split.targets == label]) == {True, False}
+        assert set(kept[split.labels == label]) == {True, False}
 
 
 @PROPERTY
@@ -537,7 +538,7 @@ def test_neither_order_nor_names_matter(
     order = list(range(len(split)))
     random.shuffle(order)  # type: ignore[attr-defined]
     shuffled = split.take(order)
-    renamed = Split(shuffled.images, shuffled.targets, [f"x{i}" for i in range(len(split))])
+    renamed = Split(shuffled.images, [f"x{i}" for i in range(len(split))], shuffled.labels)
     assert np.array_equal(held_out(renamed, classes, fraction, seed), held_out(split, classes, fraction, seed)[order])
 
 
@@ -565,7 +566,7 @@ def test_hold_out_of_digits() -> None:
     assert set(source.splits) == {"train", "val"}
     assert len(train) + len(val) == 1797
     assert not set(train.ids) & set(val.ids)
-    assert np.abs(np.bincount(val.targets) - 0.2 * np.bincount(read("digits").splits["all"].targets)).max() <= 1
+    assert np.abs(np.bincount(val.labels) - 0.2 * np.bincount(read("digits").splits["all"].labels)).max() <= 1
 
 
 def test_files_are_divided_by_content(tmp_path: Path, class_folders: Make) -> None:
@@ -612,7 +613,7 @@ def test_without_a_folder_to_train_on(tmp_path: Path, class_folders: Make, folde
 @pytest.mark.parametrize("copies", [1, 5])
 def test_a_class_with_one_distinct_image_cannot_be_divided(copies: int) -> None:
     images = np.array([1, 2, 3] + [9] * copies, dtype=np.uint8).reshape(-1, 1, 1)
-    split = Split(images, np.array([0, 0, 0] + [1] * copies), [str(i) for i in range(3 + copies)])
+    split = Split(images, [str(i) for i in range(3 + copies)], np.array([0, 0, 0] + [1] * copies))
     with pytest.raises(DataError, match=r"'rare' has 1 different image.*hold_out=0"):
         held_out(split, ("often", "rare"), 0.2, 0)
 

@@ -107,10 +107,14 @@ COPYLEFT = re.compile(r"(?<!L)\b(A?GPL|GNU (Affero )?General Public)", re.I)
 
 
 def licence_of(name: str) -> str:
-    """What a distribution says of its licence: the expression, else the classifiers, else the free text."""
+    """What a distribution says of its licence: the expression, else the classifiers, the free text, or the file."""
     metadata = importlib.metadata.metadata(name)
     classifiers = [c for c in metadata.get_all("Classifier") or [] if c.startswith("License ::")]
-    return metadata.get("License-Expression") or " ".join(classifiers) or (metadata.get("License") or "")[:400]
+    said = metadata.get("License-Expression") or " ".join(classifiers) or (metadata.get("License") or "")[:400]
+    if said:
+        return said
+    files = [file for file in importlib.metadata.files(name) or [] if file.stem.upper() in ("LICENSE", "LICENCE")]
+    return "".join(file.read_text()[:400] for file in files)
 
 
 @pytest.mark.parametrize("name", requirements())

@@ -239,9 +239,9 @@ def test_same_seed_same_weights_other_seed_other_weights(tmp_path: Path) -> None
 def test_balanced_weights_raise_the_rare_class(tmp_path: Path) -> None:
 
     source = hold_out(read("digits"), 0.2, 0)
-    few = np.flatnonzero((source.splits["train"].targets != 3) | (np.arange(len(source.splits["train"])) % 4 == 0))
+    few = np.flatnonzero((source.splits["train"].labels != 3) | (np.arange(len(source.splits["train"])) % 4 == 0))
     source = source.with_splits({"train": source.splits["train"].take(few)})
-    weights, counts = np.array(_class_weights(source)), np.bincount(source.splits["train"].targets)
+    weights, counts = np.array(_class_weights(source)), np.bincount(source.splits["train"].labels)
     assert weights.argmax() == counts.argmin() == 3
     assert (weights * counts) == pytest.approx(np.full(10, counts.sum() / 10))
 
@@ -274,7 +274,7 @@ def test_two_processes_train_one_model_and_count_every_image_once(tmp_path: Path
     predictor = saccade.load(tmp_path / "two")
     source = hold_out(read("digits"), 0.9, 0)
     right = sum(
-        predictor(source.splits["val"].images[i]).label == source.splits["val"].targets[i]
+        predictor(source.splits["val"].images[i]).label == source.splits["val"].labels[i]
         for i in range(len(source.splits["val"]))
     )
     assert metrics["top1_error"] == pytest.approx(100 - 100 * right / len(source.splits["val"]), abs=1e-5)
@@ -283,8 +283,8 @@ def test_two_processes_train_one_model_and_count_every_image_once(tmp_path: Path
 @pytest.mark.parametrize(
     "launcher",
     [
-        ["torch.distributed.run", "--nproc-per-node=2", "--master-port=29612"],
-        ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=29613"],
+        ["torch.distributed.run", "--nproc-per-node=2", "--standalone"],
+        ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"],
     ],
     ids=["torchrun", "accelerate launch"],
 )

@@ -21,7 +21,7 @@ def main(folder: str) -> None:
     """A round is four epochs over the folder, each with its own random crops, mirrors and colours."""
     torch.set_num_threads(1)
     paths = sorted(Path(folder).glob("*.jpg"))
-    split = Split(paths, np.zeros(len(paths), dtype=np.int64), [path.name for path in paths])
+    split = Split(paths, [path.name for path in paths], np.zeros(len(paths), dtype=np.int64))
     augmentation = Augmentation(crop=(0.08, 1.0), flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4)
     data = Dataset(split, Preprocessing.standard((224, 224)), augmentation)
     epochs = itertools.count()

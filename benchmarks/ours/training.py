@@ -45,7 +45,7 @@ def make_job(name: str, steps: int, folder: Path) -> Job:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     images = rng.integers(256, size=(steps * BATCH, 224, 224, 3), dtype=np.uint8)
-    split = Split(images, rng.integers(CLASSES, size=len(images)), [str(index) for index in range(len(images))])
+    split = Split(images, [str(index) for index in range(len(images))], rng.integers(CLASSES, size=len(images)))
     preprocessing = Preprocessing(size=(224, 224), resize=224)
     config = Config(epochs=1, batch_size=BATCH, optimiser="sgd", learning_rate=1e-3, weight_decay=0.0, warmup=0)
     model = create_model(name, CLASSES).to(memory_format=torch.channels_last)

@@ -12,7 +12,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Look at every image once and say what is wrong with the data. Exits with 1 when something is."""
-    from saccade.cli.show import print_json, print_table
+    from saccade.cli.printing import print_json, print_table
     from saccade.data.check import check as run_check
     from saccade.data.source import read
 

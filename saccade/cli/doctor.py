@@ -7,7 +7,7 @@ def doctor(as_json: AsJson = False) -> None:
     """Say what this machine has, what saccade will use of it, and what is wrong."""
     import typer
 
-    from saccade.cli.show import print_json
+    from saccade.cli.printing import print_json
     from saccade.recipes.doctor import examine
 
     health = examine()

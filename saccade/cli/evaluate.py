@@ -18,7 +18,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a trained model on labelled images."""
-    from saccade.cli.show import print_json, print_metrics, print_table
+    from saccade.cli.printing import print_json, print_metrics, print_table
     from saccade.predict import load
     from saccade.recipes.evaluate import evaluate as run_evaluate
     from saccade.recipes.page import write_evaluation_report

@@ -41,7 +41,7 @@ def fit(
     }
     options = read_settings(config, settings or []) | {k: v for k, v in named.items() if v is not None}
 
-    from saccade.cli.show import print_json, print_metrics
+    from saccade.cli.printing import print_json, print_metrics
     from saccade.recipes.fit import fit as run_fit
 
     run = run_fit(

@@ -93,7 +93,7 @@ def _add_measured(table: list[dict[str, Any]], size: tuple[int, int] | None) -> 
 
 
 def _show_table(table: list[dict[str, Any]], measured: bool, sized: bool, as_json: bool) -> None:
-    from saccade.cli.show import print_json, print_table
+    from saccade.cli.printing import print_json, print_table
 
     if as_json:
         print_json(table)
@@ -128,7 +128,7 @@ def _show_table(table: list[dict[str, Any]], measured: bool, sized: bool, as_jso
 
 
 def _show_layers(names: list[str], pattern: str, size: tuple[int, int] | None, as_json: bool) -> None:
-    from saccade.cli.show import print_json
+    from saccade.cli.printing import print_json
     from saccade.errors import UsageError
 
     if len(names) > 1:
@@ -164,7 +164,7 @@ def _summary_values(summary: "Summary") -> dict[str, Any]:
 
 
 def _print_layers(summary: "Summary") -> None:
-    from saccade.cli.show import print_table
+    from saccade.cli.printing import print_table
 
     header = ["layer", "kind", "output", "units", "weights", "mult-adds", "sees px", "every px", "from px"]
     print_table(header, [_layer_cells(layer) for layer in summary.layers], numbers=range(3, 9))

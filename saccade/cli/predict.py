@@ -18,7 +18,7 @@ def predict(
     """Say what is on pictures: a line each (with --json, a line of JSON each)."""
     import sys
 
-    from saccade.cli.show import print_json
+    from saccade.cli.printing import print_json
     from saccade.data.decode import DecodeError
     from saccade.recipes.predict import predict_all
 

@@ -11,23 +11,9 @@ from typing import Any
 import numpy as np
 
 from saccade.data.decode import DecodeError
-from saccade.data.source import Source, Split
+from saccade.data.findings import Finding
+from saccade.data.source import Source, Split, labels_of
 from saccade.progress import track
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong.
-
-    kind    "broken image", "same image in two splits" ...
-    where   the file, or files
-    advice  what to do
-    """
-
-    kind: str
-    where: str
-    reason: str
-    advice: str
 
 
 @dataclass(frozen=True)
@@ -89,9 +75,9 @@ def check(source: Source) -> Checked:
                 continue
             sizes.append(look.size)
             turned += look.turned
-            seen[look.digest].append((name, split.ids[index], int(split.targets[index])))
+            seen[look.digest].append((name, split.ids[index], int(labels_of(split)[index])))
     findings += [finding for copies in seen.values() if len(copies) > 1 for finding in _copies(copies, source)]
-    counts = {n: np.bincount(s.targets, minlength=len(source.classes)) for n, s in source.splits.items()}
+    counts = {n: np.bincount(labels_of(s), minlength=len(source.classes)) for n, s in source.splits.items()}
     findings += _missing_classes(source, counts)
     notes = [*source.notes, *_remarks(seen, turned, counts, source)]
     return Checked(source, findings, notes, counts, np.array(sizes).reshape(-1, 2))

@@ -4,7 +4,8 @@ import hashlib
 
 import numpy as np
 
-from saccade.data.source import DataError, Source, Split
+from saccade.data.findings import DataError
+from saccade.data.source import Source, Split, labels_of
 
 
 def hold_out(source: Source, fraction: float, seed: int) -> Source:
@@ -39,7 +40,7 @@ def held_out(split: Split, classes: tuple[str, ...], fraction: float, seed: int)
     )
     side: dict[str, bool] = {}
     for label, name in enumerate(classes):
-        mine = np.sort(np.unique(digests[split.targets == label]))
+        mine = np.sort(np.unique(digests[labels_of(split) == label]))
         if len(mine) < 2:
             raise DataError(
                 f"{name!r} has {len(mine)} different image(s), too few to keep one back for validation; "

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from saccade import keyed
 from saccade.data.augment import Augmentation
 from saccade.data.decode import render
-from saccade.data.source import Split
+from saccade.data.source import Split, labels_of
 from saccade.errors import SaccadeError, UsageError
 from saccade.structures import Batch, Preprocessing, Sample
 
@@ -34,7 +34,7 @@ class Dataset:
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
         picture = self.split.open(index)
-        target, id = int(self.split.targets[index]), self.split.ids[index]
+        target, id = int(labels_of(self.split)[index]), self.split.ids[index]
         if self.augmentation is None:
             view = self.preprocessing.view(picture.size)
             return Sample(render(picture, view, self.preprocessing), target, view, id, truth=target)

@@ -1,38 +1,54 @@
 """What is this DATA? A path whose format is recognised, or the name of a set that needs no download."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal, Protocol, overload
 
 import numpy as np
 
 from saccade.data.decode import ArrayPicture, DecodeError, FilePicture, Picture
-from saccade.errors import SaccadeError, UsageError, unknown
+from saccade.data.findings import DataError, Findings
+from saccade.data.label_maps import LabelMaps
+from saccade.data.objects import Objects
+from saccade.errors import UsageError, unknown
 
 
-class DataError(SaccadeError):
-    """A data set that cannot be used as it is."""
+class Images(Protocol):
+    """Pictures that are made when they are asked for, indexed as an array [M, H, W, 3] uint8 is."""
+
+    def __len__(self) -> int: ...
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: np.ndarray) -> "Images": ...
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with their targets, in a fixed order. Nothing is decoded until it is opened.
+    """Images with what is known of them, in a fixed order. Nothing is decoded until it is opened.
 
-    images   N paths, or an array [N, H, W] or [N, H, W, 3] uint8
-    targets  [N] int64, labels 0..K-1
-    ids      N names, unique within the split
+    images      a list of M paths; or an array [M, H, W] or [M, H, W, 3] uint8, or what is indexed like one and makes
+                each image when it is asked for
+    ids         M names, unique within the split
+    labels      [M] int64, 0..K-1, where every image has one class
+    objects     boxes, masks and keypoints, where things in the images are marked
+    label_maps  where every pixel has a class
     """
 
-    images: Sequence[Path] | np.ndarray
-    targets: np.ndarray
+    images: list[Path] | np.ndarray | Images
     ids: Sequence[str]
+    labels: np.ndarray | None = None
+    objects: Objects | None = None
+    label_maps: LabelMaps | None = None
 
     def __post_init__(self) -> None:
-        if not len(self.images) == len(self.targets) == len(self.ids):
-            raise ValueError(
-                f"a Split needs as many images as targets and ids "
-                f"but got {len(self.images)}, {len(self.targets)} and {len(self.ids)}"
-            )
+        for name in ("images", "labels", "objects", "label_maps"):
+            column = getattr(self, name)
+            if column is not None and len(column) != len(self.ids):
+                raise ValueError(f"a Split of {len(self.ids)} ids needs as many {name} but got {len(column)}")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,21 +73,40 @@ class Split:
     @property
     def bytes(self) -> list[int]:
         """The size of each image in bytes; of images in memory, of all together."""
-        if isinstance(self.images, np.ndarray):
-            return [self.images.nbytes]
-        return [image.stat().st_size for image in self.images]
+        if isinstance(self.images, list):
+            return [image.stat().st_size for image in self.images]
+        return [self.images.nbytes] if isinstance(self.images, np.ndarray) else [0]
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "Split":
         """Only these images, in this order."""
-        images = self.images[indices] if isinstance(self.images, np.ndarray) else [self.images[i] for i in indices]
-        return Split(images, self.targets[indices], [self.ids[i] for i in indices])
+        chosen = np.asarray(indices, dtype=np.int64)
+        places: list[int] = chosen.tolist()
+        return Split(
+            [self.images[i] for i in places] if isinstance(self.images, list) else self.images[chosen],
+            [self.ids[i] for i in places],
+            None if self.labels is None else self.labels[chosen],
+            None if self.objects is None else self.objects.take(chosen),
+            None if self.label_maps is None else self.label_maps.take(chosen),
+        )
+
+
+def labels_of(split: Split) -> np.ndarray:
+    """[M] int64, the class of each image; raises DataError where images have none of their own."""
+    if split.labels is None:
+        marked = "things in the images" if split.objects is not None else "every pixel"
+        raise DataError(
+            f"this data says what {marked} are, not which one class each image is of; "
+            f"expected images in folders named after their classes, as photos/cats/1.jpg"
+        )
+    return split.labels
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
     """A data set: its splits ("train", "val", "test", or "all" before it is split) and its classes.
 
-    notes  what was passed over while reading, in words
+    classes  K names, of the labels or of the objects; of the label maps where there is nothing else
+    notes    what was passed over while reading, in words
     """
 
     name: str
@@ -82,19 +117,47 @@ class Source:
 
     def __post_init__(self) -> None:
         for name, split in self.splits.items():
-            if len(split) and not 0 <= split.targets.min() <= split.targets.max() < len(self.classes):
-                raise DataError(
-                    f"{self.name}: labels of {name!r} run from {split.targets.min()} to {split.targets.max()}, "
-                    f"but there are {len(self.classes)} classes"
-                )
+            for labels in (split.labels, None if split.objects is None else split.objects.labels):
+                if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(self.classes):
+                    raise DataError(
+                        f"{self.name}: labels of {name!r} run from {labels.min()} to {labels.max()}, "
+                        f"but there are {len(self.classes)} classes"
+                    )
 
     def with_splits(self, splits: dict[str, Split]) -> "Source":
         """The same set, divided otherwise."""
         return replace(self, splits=splits)
 
+    def has(self, what: Literal["labels", "objects", "label_maps"]) -> bool:
+        """Whether every split has it."""
+        return all(getattr(split, what) is not None for split in self.splits.values())
 
-def read(data: str | Path) -> Source:
-    """Read DATA: the name of a built-in set, class folders, or a folder of idx files.
+
+class Format(Protocol):
+    """What a module of `data/formats/` has."""
+
+    @property
+    def NAME(self) -> str:
+        """What people call it."""
+        ...
+
+    def recognises(self, path: Path) -> bool:
+        """Whether this file or folder looks like it; quick, and never an error."""
+        ...
+
+    def read(self, path: Path, findings: Findings) -> Source:
+        """The set; nothing is decoded yet.
+
+        Raises DataError, naming the place, when it cannot be used. What is wrong with a single annotation goes to
+        `findings`, which may stop there; else the annotation is left out.
+        """
+        ...
+
+
+def read(data: str | Path, findings: Findings | None = None) -> Source:
+    """Read DATA: the name of a built-in set, or a file or folder whose format is recognised.
+
+    findings  where to put what is wrong with single annotations, which are then left out; None stops at the first
 
     Raises UsageError when there is no such thing, DataError when it is there and cannot be used.
     """
@@ -107,15 +170,13 @@ def read(data: str | Path) -> Source:
         if path.name == str(data):
             raise unknown("data set or folder", str(data), builtin.BUILTIN)
         raise UsageError(f"There is no {path}; expected a folder of images, one sub-folder a class")
+    # The more particular first: class folders are recognised by having folders.
+    formats: tuple[Format, ...] = (idx, folder)
+    for form in formats:
+        if form.recognises(path):
+            return form.read(path, findings or Findings())
     if not path.is_dir():
         raise UsageError(f"{path} is a file; expected a folder of images, one sub-folder a class, or of idx files")
-    formats: tuple[tuple[Callable[[Path], bool], Callable[[Path], Source]], ...] = (
-        (idx.recognises, idx.read),
-        (folder.recognises, folder.read),
-    )
-    for recognises, reader in formats:
-        if recognises(path):
-            return reader(path)
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
     raise DataError(
         f"{path} holds no images in folders named after their classes, and no idx files; it holds {found}. "

@@ -9,8 +9,9 @@ from accelerate import Accelerator
 
 from saccade.data import source as sources
 from saccade.data.check import broken_images
+from saccade.data.findings import DataError
 from saccade.data.loader import Dataset, Loader
-from saccade.data.source import DataError, Source, Split
+from saccade.data.source import Source, Split, labels_of
 from saccade.predict import Predictor, load
 from saccade.progress import Progress
 from saccade.training.loop import evaluate as run_loop
@@ -105,4 +106,4 @@ def _relabelled(split: Split, source: Source, classes: tuple[str, ...]) -> Split
             f"it knows {', '.join(classes[:10])}"
         )
     numbers = np.array([classes.index(name) for name in source.classes], dtype=np.int64)
-    return Split(split.images, numbers[split.targets], split.ids)
+    return Split(split.images, split.ids, numbers[labels_of(split)])

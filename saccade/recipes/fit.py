@@ -20,9 +20,10 @@ from saccade.checkpoint import Card
 from saccade.data import source as sources
 from saccade.data.augment import Augmentation
 from saccade.data.check import broken_images
+from saccade.data.findings import DataError
 from saccade.data.hold_out import hold_out
 from saccade.data.loader import Dataset, Loader
-from saccade.data.source import DataError, Source, Split
+from saccade.data.source import Source, Split, labels_of
 from saccade.errors import SaccadeError, UsageError
 from saccade.layers.preprocess import Preprocess
 from saccade.models import builder, create_model, create_task
@@ -185,7 +186,7 @@ def _without_broken(source: Source, skip: bool, accelerator: Accelerator) -> tup
 
 
 def _check_classes(source: Source) -> None:
-    counts = np.bincount(source.splits["train"].targets, minlength=len(source.classes))
+    counts = np.bincount(labels_of(source.splits["train"]), minlength=len(source.classes))
     if len(source.classes) < 2:
         raise DataError(
             f"{source.name} has only the class {', '.join(source.classes)!r}; telling classes apart needs two"
@@ -303,7 +304,7 @@ def _loader(data: Dataset, config: Config, accelerator: Accelerator, shuffle: bo
 
 def _class_weights(source: Source) -> list[float]:
     """The inverse of how many training images a class has; their mean over the images is 1."""
-    counts = np.bincount(source.splits["train"].targets, minlength=len(source.classes))
+    counts = np.bincount(labels_of(source.splits["train"]), minlength=len(source.classes))
     return (counts.sum() / (len(counts) * counts)).tolist()
 
 
@@ -313,7 +314,7 @@ def _fingerprint(source: Source) -> str:
     for name in ("train", "val"):
         if name in source.splits:
             digest.update("\n".join([name, *source.splits[name].ids]).encode())
-            digest.update(source.splits[name].targets.tobytes())
+            digest.update(labels_of(source.splits[name]).tobytes())
             digest.update(repr(source.splits[name].bytes).encode())
     return digest.hexdigest()
 

@@ -1,5 +1,6 @@
 """What a task promises: all that the loop needs, and all that an explanation needs."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -10,7 +11,7 @@ from saccade.structures import Batch, Prediction
 class Metric(Protocol):
     """Counts predictions against the truth, one image at a time, in any order."""
 
-    def update(self, prediction: Prediction, truth: Any, id: str) -> None:
+    def update(self, prediction: Any, truth: Any, id: str) -> None:
         """Count one image, prediction and truth both in original pixels; `id` names it."""
         ...
 
@@ -38,7 +39,7 @@ class Task(Protocol):
         """Named scalars; the loop adds them up and takes the gradient."""
         ...
 
-    def predict(self, model: Any, inputs: Tensor, batch: Batch) -> list[Prediction]:
+    def predict(self, model: Any, inputs: Tensor, batch: Batch) -> Sequence[Prediction]:
         """One prediction an image, in pixels of the original image (through `batch.views`)."""
         ...
 

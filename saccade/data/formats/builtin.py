@@ -14,7 +14,7 @@ def digits() -> Source:
 
     bunch: Any = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)  # scikit-learn has 0..16
-    split = Split(images, bunch.target.astype(np.int64), [f"digit {i}" for i in range(len(images))])
+    split = Split(images, [f"digit {i}" for i in range(len(images))], bunch.target.astype(np.int64))
     return Source("digits", "built in", tuple(str(k) for k in range(10)), {"all": split})
 
 
@@ -28,7 +28,7 @@ def photos() -> Source:
     order = np.argsort(names)
     images = np.stack([bunch.images[i] for i in order])
     classes = tuple(names[i] for i in order)
-    return Source("photos", "built in", classes, {"all": Split(images, np.arange(len(classes)), list(classes))})
+    return Source("photos", "built in", classes, {"all": Split(images, list(classes), np.arange(len(classes)))})
 
 
 BUILTIN: dict[str, Callable[[], Source]] = {"digits": digits, "photos": photos}

@@ -6,17 +6,19 @@ from pathlib import Path
 import numpy as np
 
 from saccade.data.decode import SUFFIXES
-from saccade.data.source import DataError, Source, Split
+from saccade.data.findings import DataError, Findings
+from saccade.data.source import Source, Split
 
+NAME = "class folders"
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def recognises(path: Path) -> bool:
     """Whether `path` has sub-folders (that they hold images is checked while reading)."""
-    return bool(_folders(path))
+    return path.is_dir() and bool(_folders(path))
 
 
-def read(path: Path) -> Source:
+def read(path: Path, findings: Findings) -> Source:
     """Every image below `path`; its class is the folder it stands in, nested ones joined with a slash.
 
     Raises DataError when there is no image at all, or a class without images.
@@ -43,9 +45,7 @@ def read(path: Path) -> Source:
                 continue
             where = parts[split] / name
             raise DataError(f"the class {name!r} has no images in {where}; add some, or remove the class everywhere")
-    return Source(
-        str(path), "class folders", classes, {k: _split(path, v, classes) for k, v in found.items()}, tuple(notes)
-    )
+    return Source(str(path), NAME, classes, {k: _split(path, v, classes) for k, v in found.items()}, tuple(notes))
 
 
 def _folders(path: Path) -> list[Path]:
@@ -77,4 +77,4 @@ def _scan(root: Path, notes: list[str]) -> dict[str, list[Path]]:
 def _split(root: Path, files: dict[str, list[Path]], classes: tuple[str, ...]) -> Split:
     images = [image for name in classes for image in files.get(name, ())]
     labels = np.repeat(np.arange(len(classes)), [len(files.get(name, ())) for name in classes])
-    return Split(images, labels.astype(np.int64), [image.relative_to(root).as_posix() for image in images])
+    return Split(images, [image.relative_to(root).as_posix() for image in images], labels.astype(np.int64))

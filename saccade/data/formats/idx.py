@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from saccade.data.source import DataError, Source, Split
+from saccade.data.findings import DataError, Findings
+from saccade.data.source import Source, Split, labels_of
 
+NAME = "idx"
 PATTERN = re.compile(r"(?P<split>train|t10k|test|val|valid)[-_.](?P<kind>images|labels)[-_.]idx[13][-_.]ubyte(\.gz)?$")
 SPLITS = {"train": "train", "t10k": "test", "test": "test", "val": "val", "valid": "val"}
 LARGEST = 1 << 32  # bytes; a header that promises more than 4 GiB is damaged
@@ -18,10 +20,10 @@ LARGEST = 1 << 32  # bytes; a header that promises more than 4 GiB is damaged
 
 def recognises(path: Path) -> bool:
     """Whether `path` holds files named as MNIST's are."""
-    return any(PATTERN.match(entry.name) for entry in path.iterdir())
+    return path.is_dir() and any(PATTERN.match(entry.name) for entry in path.iterdir())
 
 
-def read(path: Path) -> Source:
+def read(path: Path, findings: Findings) -> Source:
     """The idx files of a folder. Classes are named after their labels, unless classes.txt has a name a line.
 
     Raises DataError naming the file when one is missing, cut short, of the wrong kind, or disagrees with its companion.
@@ -43,8 +45,8 @@ def read(path: Path) -> Source:
         if SPLITS[name] in splits:
             same = " and ".join(sorted({split for split, _ in files if SPLITS[split] == SPLITS[name]}))
             raise DataError(f"{path} has idx files of {same}, which are one and the same split; keep one of them")
-        splits[SPLITS[name]] = Split(images, labels.astype(np.int64), [f"{name}/{i}" for i in range(len(images))])
-    return Source(str(path), "idx", _classes(path, splits), splits)
+        splits[SPLITS[name]] = Split(images, [f"{name}/{i}" for i in range(len(images))], labels.astype(np.int64))
+    return Source(str(path), NAME, _classes(path, splits), splits)
 
 
 def read_array(path: Path, dimensions: int) -> np.ndarray:
@@ -71,7 +73,7 @@ def read_array(path: Path, dimensions: int) -> np.ndarray:
 
 
 def _classes(path: Path, splits: dict[str, Split]) -> tuple[str, ...]:
-    count = 1 + max(int(split.targets.max()) for split in splits.values())
+    count = 1 + max(int(labels_of(split).max()) for split in splits.values())
     names = path / "classes.txt"
     if not names.exists():
         return tuple(str(k) for k in range(count))

@@ -1,0 +1,47 @@
+"""What is wrong with data: each thing with its place, the reason, and what to do."""
+
+from dataclasses import dataclass, field
+
+from saccade.errors import SaccadeError
+
+
+class DataError(SaccadeError):
+    """A data set that cannot be used as it is."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    kind    "broken image", "box outside the image" ...
+    where   the file, and in it the line or the annotation
+    reason  what came and what was expected
+    advice  what to do
+    """
+
+    kind: str
+    where: str
+    reason: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}; {self.advice}"
+
+
+@dataclass
+class Findings:
+    """Where a reader of annotations says what is wrong with one of them.
+
+    strict  True: the first finding stops the reading with a DataError. False: it is kept, the reader leaves the
+            annotation out and goes on (as `check` and --skip-broken want it)
+    """
+
+    strict: bool = True
+    kept: list[Finding] = field(default_factory=list)
+
+    def add(self, kind: str, where: str, reason: str, advice: str) -> None:
+        """One more; raises DataError when strict."""
+        finding = Finding(kind, where, reason, advice)
+        if self.strict:
+            raise DataError(str(finding))
+        self.kept.append(finding)

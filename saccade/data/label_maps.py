@@ -1,0 +1,98 @@
+"""What every pixel is, for all images of a split: one PNG an image, decoded when it is asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from saccade.data.findings import DataError
+from saccade.structures import VOID, LabelMap
+
+UNKNOWN = 254
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMaps:
+    """One map of labels an image.
+
+    maps     M paths of images as wide and high as theirs, or M arrays as stored
+    classes  K names, K of at most 254; background an ordinary class where the set has one
+    coding   which stored value is which label, 0..K-1 or VOID. A value is the byte of a grey or palette image, 0..255,
+             or 65536 red + 256 green + blue of a coloured one
+    colour   True where the maps are coloured
+    colours  [K, 3] uint8, what to draw each class in; None where the set does not say
+    """
+
+    maps: Sequence[Path] | Sequence[np.ndarray]
+    classes: tuple[str, ...]
+    coding: Mapping[int, int]
+    colour: bool = False
+    colours: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.classes) <= UNKNOWN:
+            raise DataError(f"label maps can tell 1 to {UNKNOWN} classes apart, but there are {len(self.classes)}")
+        wrong = {label for label in self.coding.values() if label != VOID and not 0 <= label < len(self.classes)}
+        if wrong:
+            raise ValueError(f"LabelMaps.coding must give labels below {len(self.classes)} or {VOID} but gives {wrong}")
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def __getitem__(self, image: int) -> LabelMap:
+        """The map of one image; raises DataError, naming the file, when it cannot be read or holds unknown values."""
+        stored = self.stored(image)
+        labels = self.decoded(stored)
+        if (labels == UNKNOWN).any():
+            values = np.unique(stored[labels == UNKNOWN])
+            raise DataError(
+                f"{self.where(image)}: holds the values {', '.join(map(self.named, values[:5]))}"
+                f"{' ...' if len(values) > 5 else ''}, which are no class; known are "
+                f"{', '.join(map(self.named, sorted(self.coding)[:20]))}. Name the missing classes, or one as void"
+            )
+        return LabelMap(labels, self.classes)
+
+    def stored(self, image: int) -> np.ndarray:
+        """[H, W] values as `coding` has them, uint8 or int32; raises DataError when the file cannot be read."""
+        source = self.maps[image]
+        if not isinstance(source, Path):
+            return source
+        try:
+            with Image.open(source) as file:
+                if self.colour:
+                    pixels = np.asarray(file.convert("RGB")).astype(np.int32)
+                    return pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+                if file.mode not in ("L", "P", "1", "I;16"):
+                    raise DataError(
+                        f"{source}: is a coloured image ({file.mode}); expected grey or palette values, "
+                        f"or a colour a class, named in a table of colours"
+                    )
+                return np.asarray(file if file.mode != "1" else file.convert("L"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DataError(f"{source}: cannot be read as a map of labels ({error}); fetch it again") from None
+
+    def decoded(self, stored: np.ndarray) -> np.ndarray:
+        """[H, W] uint8: labels, VOID, and UNKNOWN for values that are not in `coding`."""
+        if stored.dtype == np.uint8:
+            table = np.full(256, UNKNOWN, dtype=np.uint8)
+            for value, label in self.coding.items():
+                table[value] = label
+            return table[stored]
+        values, where = np.unique(stored, return_inverse=True)
+        table = np.array([self.coding.get(int(value), UNKNOWN) for value in values], dtype=np.uint8)
+        return table[where].reshape(stored.shape)
+
+    def named(self, value: int) -> str:
+        """A stored value as people write it."""
+        return f"#{int(value):06x}" if self.colour else str(int(value))
+
+    def where(self, image: int) -> str:
+        """The file, as error messages name it."""
+        source = self.maps[image]
+        return str(source) if isinstance(source, Path) else f"map {image}"
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "LabelMaps":
+        """Only these images, in this order."""
+        return replace(self, maps=[self.maps[i] for i in indices])
