@@ -15,6 +15,7 @@ over all channels, where two GPUs would each normalise over its own.
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
+from saccade.layers.local_response_norm import local_response_norm
 from saccade.layers.stages import stage_maps
 
 
@@ -69,12 +70,6 @@ class AlexNet(Backbone):
         if self.headless:
             return coarsest.mean((2, 3))
         return self.classifier(self.avgpool(self.features[12](coarsest)).flatten(1))
-
-
-def local_response_norm() -> nn.LocalResponseNorm:
-    """Divide by (2 + 1e-4 times the sum of squares of five neighbouring channels) to the power 0.75 (section 3.3)."""
-    # Torch divides alpha by the number of channels, which the paper does not.
-    return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
 
 
 class AlexNet2012(Backbone):

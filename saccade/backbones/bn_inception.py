@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
-from saccade.backbones.googlenet import Convolution
+from saccade.layers.inception import Convolution
 
 
 class Inception(nn.Module):

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
-from saccade.backbones.googlenet import Convolution
+from saccade.layers.inception import Convolution
 
 
 def _attach(parent: nn.Module, branches: Sequence[nn.Module]) -> None:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
-from saccade.backbones.googlenet import Convolution, SpacedMean
+from saccade.layers.inception import Convolution, SpacedMean
 
 
 class InceptionA(nn.Module):

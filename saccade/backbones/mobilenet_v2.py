@@ -13,6 +13,7 @@ the batch norms) and 301 million multiply-adds.
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
+from saccade.layers.initialise import initialise_he
 from saccade.layers.stages import stage_maps
 
 # Expansion, channels, blocks and the stride of the first of them, as in table 2.
@@ -72,24 +73,13 @@ class MobileNetV2(Backbone):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         last = [nn.Dropout(dropout), nn.Linear(1280, num_classes)] if num_classes else []
         self.classifier = nn.Sequential(*last)
-        initialise(self)
+        initialise_he(self)
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
         return stage_maps(self.features, self.stages, inputs)
 
     def classify(self, coarsest: Tensor) -> Tensor:
         return self.classifier(self.avgpool(coarsest).flatten(1))
-
-
-def initialise(model: nn.Module) -> None:
-    """He initialisation by the number of outputs; small weights for the classifier."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.01)
-        if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def mobilenet_v2(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.2) -> MobileNetV2:

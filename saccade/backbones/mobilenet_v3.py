@@ -18,7 +18,7 @@ map of a dilated network: with `output_stride`, its pixels equal the strided net
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
-from saccade.backbones.mobilenet_v2 import initialise
+from saccade.layers.initialise import initialise_he
 from saccade.layers.stages import stage_maps
 
 # Kernel, channels inside, channels out, squeeze-and-excitation, activation and stride, as in tables 1 and 2.
@@ -144,7 +144,7 @@ class MobileNetV3(Backbone):
             for layer in (nn.Linear(6 * into, hidden), nn.Hardswish(), nn.Dropout(dropout)):
                 self.classifier.append(layer)
             self.classifier.append(nn.Linear(hidden, num_classes))
-        initialise(self)
+        initialise_he(self)
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
         return stage_maps(self.features, self.stages, inputs)

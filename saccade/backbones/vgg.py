@@ -16,8 +16,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from saccade.backbones.alexnet import local_response_norm
 from saccade.backbones.contract import Backbone
+from saccade.layers.initialise import initialise_he
+from saccade.layers.local_response_norm import local_response_norm
 
 WIDTHS = (64, 128, 256, 512, 512)
 
@@ -71,7 +72,7 @@ class VGG(Backbone):
                 nn.Dropout(dropout),
                 nn.Linear(4096, num_classes),
             )
-        _initialise(self)
+        initialise_he(self)
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
         maps = [self.norm(self.features[: self.ends[0]](inputs))]
@@ -83,17 +84,6 @@ class VGG(Backbone):
         if self.headless:
             return coarsest.mean((2, 3))
         return self.classifier(self.avgpool(self.features[-1](coarsest)).flatten(1))
-
-
-def _initialise(model: nn.Module) -> None:
-    """He initialisation by the number of outputs for filters, a deviation of 0.01 for full connections."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.01)
-        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def vgg11(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:

@@ -14,8 +14,8 @@ mean square grows beyond 0.1, which is not done here. The layers are named as Al
 
 from torch import Tensor, nn
 
-from saccade.backbones.alexnet import local_response_norm
 from saccade.backbones.contract import Backbone
+from saccade.layers.local_response_norm import local_response_norm
 
 
 def _pool() -> nn.MaxPool2d:

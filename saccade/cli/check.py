@@ -1,36 +1,63 @@
 """saccade check DATA"""
 
-from typing import Annotated
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saccade.cli.options import AsJson
+from saccade.cli.options import AsJson, Data
+
+if TYPE_CHECKING:
+    from saccade.recipes.check import Checkup
+
+# So many findings of one kind are printed; the page and --json have more of them.
+PRINTED = 20
 
 
 def check(
-    data: Annotated[str, typer.Argument(help="A folder of class folders or idx files, or: digits, photos.")],
+    data: Data,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write an HTML report there.")] = None,
+    fix: Annotated[Path | None, typer.Option(help="Write a repaired copy into this new folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look at every image once and say what is wrong with the data. Exits with 1 when something is."""
-    from saccade.cli.printing import print_json, print_table
-    from saccade.data.check import check as run_check
-    from saccade.data.source import read
+    """Look at every image and annotation once and say what is wrong with them. Exits with 1 when something is."""
+    from saccade.cli.printing import print_json
+    from saccade.recipes.check import check as run_check
 
-    checked = run_check(read(data))
+    checkup = run_check(data, out, fix)
     if as_json:
-        print_json(checked.as_dict())
+        print_json(checkup.as_dict())
     else:
-        source = checked.source
-        print(
-            f"{source.name}: {source.format}, {sum(map(len, source.splits.values()))} images, "
-            f"{len(source.classes)} classes"
-        )
-        rows = [(name, *(int(row[k]) for row in checked.counts.values())) for k, name in enumerate(source.classes)]
-        print_table(("class", *checked.counts), rows)
-        for note in checked.notes:
-            print(f"note: {note}")
-        for finding in checked.findings:
-            print(f"{finding.kind}: {finding.where}: {finding.reason}; {finding.advice}")
-        print(f"{len(checked.findings)} things are wrong" if checked.findings else "nothing is wrong")
-    if checked.findings:
+        _print(checkup)
+    if checkup.checked.findings:
         raise typer.Exit(1)
+
+
+def _print(checkup: "Checkup") -> None:
+    from saccade.cli.printing import print_table
+
+    checked = checkup.checked
+    source = checked.source
+    images = sum(map(len, source.splits.values()))
+    print(f"{source.name}: {source.format}, {images:,} images, {len(source.classes)} classes")
+    rows = [(name, *(int(row[k]) for row in checked.counts.values())) for k, name in enumerate(source.classes)]
+    print_table(("class", *(f"{name} {checked.unit}" for name in checked.counts)), rows)
+    for note in checked.notes:
+        print(f"note: {note}")
+    seen: Counter[str] = Counter()
+    for finding in checked.findings:
+        seen[finding.kind] += 1
+        if seen[finding.kind] <= PRINTED:
+            print(f"{finding.kind}: {finding}")
+    for kind, number in seen.items():
+        if number > PRINTED:
+            print(f"{kind}: {number - PRINTED:,} more; --out FILE.html or --json shows them")
+    print(f"{len(checked.findings):,} things are wrong" if checked.findings else "nothing is wrong")
+    if checkup.report:
+        print(f"report: {checkup.report}")
+    if checkup.fixed:
+        changed, out = len(checkup.changes), checkup.fixed
+        print(f"repaired copy: {out} ({changed:,} changes, listed in {out / 'changes.csv'})" if changed else str(out))
+        for line in checkup.lost:
+            print(f"not carried: {line}")

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from saccade.cli.options import AsJson, SkipBroken
+from saccade.cli.options import AsJson, Data, SkipBroken
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
-    data: Annotated[str, typer.Argument(help="A folder of class folders or idx files, or: digits, photos.")],
+    data: Data,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; the numbers do not depend on it.")] = 32,
     workers: Annotated[int, typer.Option(min=0, help="Processes that load images.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write an HTML report there.")] = None,

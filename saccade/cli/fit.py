@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from saccade.cli.options import AsJson, SkipBroken, read_settings
+from saccade.cli.options import AsJson, Data, SkipBroken, read_settings
 
 
 def fit(
-    data: Annotated[str, typer.Argument(help="A folder of class folders or idx files, or: digits, photos.")],
+    data: Data,
     model: Annotated[str, typer.Option("--model", "-m", help="A name that `saccade models` lists.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run directory to make.")],
     weights: Annotated[

@@ -9,7 +9,8 @@ import typer
 from saccade.errors import UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Go on without images that cannot be read; list them.")]
+SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Go on without what cannot be read; list it.")]
+Data = Annotated[str, typer.Argument(help="A folder or file of any format, or: digits, scenes, photos.")]
 
 
 def read_settings(config: Path | None, assignments: list[str]) -> dict[str, Any]:

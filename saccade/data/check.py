@@ -1,36 +1,73 @@
-"""Looks at every image once, and says what is wrong, where, and what to do."""
+"""Looks at every image and every annotation once, and says what is wrong, where, and what to do."""
 
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from saccade.data.decode import DecodeError
-from saccade.data.findings import Finding
-from saccade.data.source import Source, Split, labels_of
+from saccade.data.decode import DecodeError, Picture
+from saccade.data.faults import Fault, faults
+from saccade.data.findings import DataError, Finding
+from saccade.data.label_maps import UNKNOWN, LabelMaps
+from saccade.data.near_copies import SMALLEST, fingerprint, near_copies
+from saccade.data.source import Source, Split
 from saccade.progress import track
+from saccade.structures import VOID
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one image showed.
+
+    broken   why it, or its label map, cannot be used; "" when it can
+    kind     which of the two
+    size     (height, width), upright
+    exif     the orientation 1..8 that EXIF gives it; 1 is upright as it is stored
+    digest   hash of its content
+    hash     its perceptual hash, and `small` its [16, 16] uint8 picture; None for tiny images
+    pixels   [K] how many pixels each class has in its label map; None without one
+    strange  values of its label map that are no class, as people write them
+    """
+
+    broken: str = ""
+    kind: str = "broken image"
+    size: tuple[int, int] = (0, 0)
+    exif: int = 1
+    digest: bytes = b""
+    hash: int = 0
+    small: np.ndarray | None = None
+    pixels: np.ndarray | None = None
+    strange: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What a look at every image gave.
+    """What a look at everything gave.
 
     findings  what is wrong
     notes     what is worth knowing
-    counts    images of each class in each split, {split: [K] int}
+    unit      what `counts` counts: "images", "objects" or "pixels"
+    counts    of each class in each split, {split: [K] int}
     sizes     (height, width) of every image that could be read, [N, 2] int
+    looks     of every image, by split
+    faults    of the objects, by split
+    spoilt    images that a repair leaves out, with the reason, {split: {index: reason}}
     """
 
     source: Source
     findings: list[Finding]
     notes: list[str]
+    unit: str
     counts: dict[str, np.ndarray]
     sizes: np.ndarray
+    looks: dict[str, list[Look]] = field(repr=False)
+    faults: dict[str, list[Fault]] = field(repr=False)
+    spoilt: dict[str, dict[int, str]] = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -38,7 +75,7 @@ class Checked:
         return {
             "data": self.source.name,
             "format": self.source.format,
-            "images": counts,
+            self.unit: counts,
             "findings": [vars(finding) for finding in self.findings],
             "notes": self.notes,
         }
@@ -61,46 +98,72 @@ def broken_images(split: Split, what: str) -> dict[int, str]:
     return {index: reason for index, reason in enumerate(reasons) if reason}
 
 
-def check(source: Source) -> Checked:
-    """Everything that can be known to be wrong before training, of every image of every split."""
-    findings: list[Finding] = []
-    sizes: list[tuple[int, int]] = []
-    seen: dict[bytes, list[tuple[str, str, int]]] = defaultdict(list)
-    turned = 0
+def check(source: Source, read: Sequence[Finding] = ()) -> Checked:
+    """Everything that can be known to be wrong before training, of every image and annotation of every split.
+
+    read  what the reader has found already
+    """
+    looks, objects_wrong = {}, {}
+    spoilt: dict[str, dict[int, str]] = {name: {} for name in source.splits}
+    findings = list(read)
     for name, split in source.splits.items():
-        looks = _in_parallel(lambda index, split=split: _look(split, index), len(split), f"reading {name}")
-        for index, look in enumerate(looks):
-            if look.broken:
-                findings.append(_broken(f"{name}/{split.ids[index]}", look.broken))
-                continue
-            sizes.append(look.size)
-            turned += look.turned
-            seen[look.digest].append((name, split.ids[index], int(labels_of(split)[index])))
-    findings += [finding for copies in seen.values() if len(copies) > 1 for finding in _copies(copies, source)]
-    counts = {n: np.bincount(labels_of(s), minlength=len(source.classes)) for n, s in source.splits.items()}
-    findings += _missing_classes(source, counts)
-    notes = [*source.notes, *_remarks(seen, turned, counts, source)]
-    return Checked(source, findings, notes, counts, np.array(sizes).reshape(-1, 2))
+        looks[name] = _in_parallel(lambda index, split=split: _look(split, index), len(split), f"reading {name}")
+        findings += _images_wrong(name, split, looks[name], spoilt[name])
+        if split.objects is not None:
+            objects_wrong[name] = faults(split.objects, _sizes(split, looks[name]))
+            findings += [
+                _of_object(split, fault, int(n)) for fault in objects_wrong[name] for n in np.flatnonzero(fault.wrong)
+            ]
+    findings += _copies(source, looks, spoilt)
+    findings += _look_alikes(source, looks, spoilt)
+    unit, counts = count(source, looks)
+    if unit == "images":
+        findings += _missing_classes(source, counts)
+    notes = [*source.notes, *_remarks(source, looks, unit, counts)]
+    sizes = np.array([look.size for own in looks.values() for look in own if not look.broken]).reshape(-1, 2)
+    return Checked(source, findings, notes, unit, counts, sizes, looks, objects_wrong, spoilt)
 
 
-@dataclass(frozen=True)
-class _Look:
-    """One image: why it is broken, or its size, the hash of its content, and whether EXIF turns it."""
+def count(source: Source, looks: dict[str, list[Look]]) -> tuple[str, dict[str, np.ndarray]]:
+    """What there is of each class, {split: [K] int}, and in what unit: images, else objects, else pixels."""
+    classes = len(source.classes)
+    if source.has("labels"):
+        labels = {name: split.labels for name, split in source.splits.items()}
+        return "images", {name: np.bincount(own, minlength=classes) for name, own in labels.items() if own is not None}
+    if source.has("objects"):
+        packed = {name: split.objects for name, split in source.splits.items()}
+        return "objects", {name: np.bincount(own.labels, minlength=classes) for name, own in packed.items() if own}
+    nothing = np.zeros(classes, dtype=np.int64)
+    pixels = {name: [look.pixels for look in own if look.pixels is not None] for name, own in looks.items()}
+    return "pixels", {name: np.sum([nothing, *own], axis=0) for name, own in pixels.items()}
 
-    broken: str = ""
-    size: tuple[int, int] = (0, 0)
-    digest: bytes = b""
-    turned: bool = False
 
-
-def _look(split: Split, index: int) -> _Look:
+def _look(split: Split, index: int) -> Look:
     try:
         picture = split.open(index)
-        picture.pixels("RGB", shrink=16)
+        # Every byte of the file passes the decoder, but few pixels are made.
+        pixels, _ = picture.pixels("RGB", shrink=max(1.0, min(picture.size) / 32))
         digest = hashlib.blake2b(split.content(index), digest_size=16).digest()
+        seen = {} if split.label_maps is None else _look_at_map(split.label_maps, index, picture)
     except DecodeError as error:
-        return _Look(broken=error.reason)
-    return _Look(size=picture.size, digest=digest, turned=getattr(picture, "orientation", 1) != 1)
+        return Look(broken=error.reason)
+    except DataError as error:
+        return Look(broken=str(error), kind="broken label map")
+    if min(picture.size) >= SMALLEST:
+        seen["hash"], seen["small"] = fingerprint(pixels)
+    return Look(size=picture.size, exif=getattr(picture, "orientation", 1), digest=digest, **seen)
+
+
+def _look_at_map(maps: LabelMaps, index: int, picture: Picture) -> dict[str, Any]:
+    """The label map of one image: how many pixels of which class, and values that are none."""
+    stored = maps.stored(index)
+    if stored.shape != picture.size:
+        (high, wide), (height, width) = stored.shape, picture.size
+        raise DataError(f"{maps.where(index)} is {wide} x {high} pixels, its image {width} x {height}")
+    labels = maps.decoded(stored)
+    counts = np.bincount(labels.ravel(), minlength=VOID + 1)
+    strange = np.unique(stored[labels == UNKNOWN]).tolist() if counts[UNKNOWN] else []
+    return {"pixels": counts[: len(maps.classes)], "strange": tuple(strange)}
 
 
 def _in_parallel(look: Callable[[int], Any], count: int, what: str) -> list[Any]:
@@ -109,26 +172,100 @@ def _in_parallel(look: Callable[[int], Any], count: int, what: str) -> list[Any]
         return list(track(pool.map(look, range(count)), what, count))
 
 
-def _broken(where: str, reason: str) -> Finding:
-    return Finding("broken image", where, reason, "fetch it again or remove it, or fit with --skip-broken")
+def _sizes(split: Split, looks: list[Look]) -> np.ndarray:
+    """[M, 2] (height, width): what the annotation says, in whose frame the boxes are; else of the image itself."""
+    sizes = np.array([look.size for look in looks], dtype=np.int64).reshape(-1, 2)
+    return sizes if split.objects is None else np.where(split.objects.sizes > 0, split.objects.sizes, sizes)
 
 
-def _copies(copies: list[tuple[str, str, int]], source: Source) -> list[Finding]:
-    """What is wrong with several images having the same content."""
-    where = " = ".join(f"{split}/{id}" for split, id, _ in copies)
-    if len({label for _, _, label in copies}) > 1:
-        names = " and ".join(sorted({source.classes[label] for _, _, label in copies}))
-        return [Finding("two labels", where, f"the same image is called {names}", "keep the right one")]
-    if len({split for split, _, _ in copies}) > 1:
-        return [
-            Finding(
-                "same image in two splits",
-                where,
-                "what is trained on must not be tested on",
-                "remove all but one",
-            )
-        ]
-    return []
+def _images_wrong(name: str, split: Split, looks: list[Look], spoilt: dict[int, str]) -> list[Finding]:
+    """Images that cannot be read, label maps with values that are no class, annotations of another size."""
+    findings = []
+    for index, look in enumerate(looks):
+        where = f"{name}/{split.ids[index]}"
+        if look.broken:
+            spoilt[index] = look.broken
+            advice = "fetch it again or remove it, or fit with --skip-broken"
+            findings.append(Finding(look.kind, where, look.broken, advice))
+        elif look.strange and split.label_maps is not None:
+            values = ", ".join(map(split.label_maps.named, look.strange[:5]))
+            more = " and more" if len(look.strange) > 5 else ""
+            advice = "add them to the list of classes, or one of them as void"
+            place = split.label_maps.where(index)
+            findings.append(Finding("unknown value in a map", place, f"holds {values}{more}, no class", advice))
+        elif split.objects is not None and (said := _other_size(split.objects.sizes[index], look)):
+            findings.append(Finding("size differs", where, *said))
+    return findings
+
+
+def _other_size(stated: np.ndarray, look: Look) -> tuple[str, str] | None:
+    """What to say when the annotation was made for an image of another size."""
+    high, wide = (int(length) for length in stated)
+    if not high or (high, wide) == look.size:
+        return None
+    height, width = look.size
+    reason = f"its annotation is of an image {wide} x {high}, the file has {width} x {height}"
+    if look.exif >= 5 and (wide, high) == look.size:
+        return f"{reason}: EXIF turns it, the annotation was drawn without", "store the image turned, without EXIF"
+    return reason, "annotate the image that is there"
+
+
+def _of_object(split: Split, fault: Fault, n: int) -> Finding:
+    assert split.objects is not None
+    image = split.ids[split.objects.image_of(n)]
+    where = split.objects.where(n)
+    return Finding(fault.kind, where if image in where else f"{where} ({image})", fault.reason(n), fault.advice)
+
+
+def _copies(source: Source, looks: dict[str, list[Look]], spoilt: dict[str, dict[int, str]]) -> list[Finding]:
+    """The same image with two labels, or in two splits."""
+    seen: dict[bytes, list[tuple[str, int]]] = defaultdict(list)
+    for name, own in looks.items():
+        for index, look in enumerate(own):
+            if look.digest:
+                seen[look.digest].append((name, index))
+    findings = []
+    for copies in seen.values():
+        where = " = ".join(f"{name}/{source.splits[name].ids[index]}" for name, index in copies)
+        known = [source.splits[name].labels for name, _ in copies]
+        labels = {int(own[index]) for own, (_, index) in zip(known, copies, strict=True) if own is not None}
+        if len(labels) > 1:
+            names = " and ".join(sorted(source.classes[label] for label in labels))
+            findings.append(Finding("two labels", where, f"the same image is called {names}", "keep the right one"))
+        elif len({name for name, _ in copies}) > 1:
+            findings.append(Finding("same image in two splits", where, LEAKS, "remove all but one"))
+            _spoil(spoilt, copies, "stands in another split too")
+    return findings
+
+
+LEAKS = "what is trained on must not be tested on"
+
+
+def _look_alikes(source: Source, looks: dict[str, list[Look]], spoilt: dict[str, dict[int, str]]) -> list[Finding]:
+    """Images in two splits that look the same although their files differ."""
+    if len(source.splits) < 2:
+        return []
+    kept = {name: [i for i, look in enumerate(own) if look.small is not None] for name, own in looks.items()}
+    hashes = [np.array([looks[name][i].hash for i in own], dtype=np.uint64) for name, own in kept.items()]
+    small = [np.array([looks[name][i].small for i in own], dtype=np.uint8) for name, own in kept.items()]
+    findings, names = [], list(kept)
+    for a, i, b, j in near_copies(hashes, small):
+        one, other = (names[a], kept[names[a]][i]), (names[b], kept[names[b]][j])
+        if looks[one[0]][one[1]].digest == looks[other[0]][other[1]].digest:
+            continue
+        where = " ~ ".join(f"{name}/{source.splits[name].ids[index]}" for name, index in (one, other))
+        findings.append(Finding("look-alikes in two splits", where, LEAKS, "if they show the same, remove one"))
+        _spoil(spoilt, [one, other], "looks like an image of another split")
+    return findings
+
+
+def _spoil(spoilt: dict[str, dict[int, str]], copies: list[tuple[str, int]], reason: str) -> None:
+    """Copies go from the training images first: what is measured on test images stays comparable."""
+    order = ("test", "val")
+    stays = min((name for name, _ in copies), key=lambda name: order.index(name) if name in order else len(order))
+    for name, index in copies:
+        if name != stays:
+            spoilt[name][index] = reason
 
 
 def _missing_classes(source: Source, counts: dict[str, np.ndarray]) -> list[Finding]:
@@ -139,21 +276,38 @@ def _missing_classes(source: Source, counts: dict[str, np.ndarray]) -> list[Find
     ]
 
 
-def _remarks(
-    seen: dict[bytes, list[tuple[str, str, int]]], turned: int, counts: dict[str, np.ndarray], source: Source
-) -> list[str]:
+def _remarks(source: Source, looks: dict[str, list[Look]], unit: str, counts: dict[str, np.ndarray]) -> list[str]:
     """What is worth knowing and not wrong."""
     remarks = []
-    if turned:
+    if turned := sum(look.exif != 1 for own in looks.values() for look in own):
         remarks.append(f"{turned} images are stored turned (EXIF); they are turned upright when they are read")
-    repeats = sum(len(copies) - 1 for copies in seen.values() if len({(s, label) for s, _, label in copies}) == 1)
-    if repeats:
-        remarks.append(f"{repeats} images are copies of another one of the same class and split")
+    seen: dict[tuple, int] = defaultdict(int)
+    for name, own in looks.items():
+        labels = source.splits[name].labels
+        for index, look in enumerate(own):
+            if look.digest:
+                seen[name, None if labels is None else int(labels[index]), look.digest] += 1
+    if repeats := sum(copies - 1 for copies in seen.values()):
+        alike = "class and split" if unit == "images" else "split"
+        remarks.append(f"{repeats} images are copies of another one of the same {alike}")
     for name, row in counts.items():
-        if row.min() and row.max() >= 3 * row.min():
-            most, least = source.classes[row.argmax()], source.classes[row.argmin()]
-            remarks.append(
-                f"{name} is unbalanced: {row.max()} images of {most}, {row.min()} of {least}; "
-                f"consider --set class_weights=balanced"
-            )
+        remarks += _balance(source, name, row, unit)
+        objects = source.splits[name].objects
+        if objects is not None and (empty := int((np.diff(objects.starts) == 0).sum())):
+            remarks.append(f"{empty} of {len(objects)} images of {name} have no object")
     return remarks
+
+
+def _balance(source: Source, name: str, row: np.ndarray, unit: str) -> list[str]:
+    """What to say of how often the classes occur in a split."""
+    if unit != "images":
+        missing = [source.classes[label] for label in np.flatnonzero(row == 0)]
+        several = f"{', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}"
+        return [f"{name} has no {unit} of {len(missing)} of {len(row)} classes: {several}"] if missing else []
+    if not row.min() or row.max() < 3 * row.min():
+        return []
+    most, least = source.classes[row.argmax()], source.classes[row.argmin()]
+    return [
+        f"{name} is unbalanced: {row.max()} images of {most}, {row.min()} of {least}; "
+        f"consider --set class_weights=balanced"
+    ]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, overload
 
 import numpy as np
 from PIL import Image
@@ -13,11 +14,24 @@ from saccade.structures import VOID, LabelMap
 UNKNOWN = 254
 
 
+class Maps(Protocol):
+    """Maps that are made when they are asked for, indexed as an array [M, H, W] is."""
+
+    def __len__(self) -> int: ...
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: np.ndarray) -> "Maps": ...
+
+
 @dataclass(frozen=True, eq=False)
 class LabelMaps:
     """One map of labels an image.
 
-    maps     M paths of images as wide and high as theirs, or M arrays as stored
+    maps     M paths of images as wide and high as theirs, or M arrays as stored, or what is indexed like an array of
+             these and makes each when it is asked for
     classes  K names, K of at most 254; background an ordinary class where the set has one
     coding   which stored value is which label, 0..K-1 or VOID. A value is the byte of a grey or palette image, 0..255,
              or 65536 red + 256 green + blue of a coloured one
@@ -25,7 +39,7 @@ class LabelMaps:
     colours  [K, 3] uint8, what to draw each class in; None where the set does not say
     """
 
-    maps: Sequence[Path] | Sequence[np.ndarray]
+    maps: Sequence[Path] | Sequence[np.ndarray] | Maps
     classes: tuple[str, ...]
     coding: Mapping[int, int]
     colour: bool = False
@@ -95,4 +109,6 @@ class LabelMaps:
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "LabelMaps":
         """Only these images, in this order."""
-        return replace(self, maps=[self.maps[i] for i in indices])
+        if isinstance(self.maps, Sequence):
+            return replace(self, maps=[self.maps[i] for i in indices])
+        return replace(self, maps=self.maps[np.asarray(indices, dtype=np.int64)])

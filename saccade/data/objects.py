@@ -1,7 +1,7 @@
 """The objects of all images of a split, in a few flat arrays: a million take little memory, which processes share."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -142,9 +142,13 @@ class Objects:
             keypoints=None if self.keypoints is None else self.keypoints[mine],
         )
 
+    def image_of(self, n: int) -> int:
+        """The image that object n is in."""
+        return int(np.searchsorted(self.starts, n, side="right")) - 1
+
     def where(self, n: int) -> str:
         """The place of object n, as error messages name it."""
-        image = int(np.searchsorted(self.starts, n, side="right")) - 1
+        image = self.image_of(n)
         return f"{self.files[image if len(self.files) > 1 else 0]}: {self.noun} {self.ids[n]}"
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "Objects":
@@ -158,6 +162,26 @@ class Objects:
         """Without the objects where `keep` [N] bool is False; every image stays."""
         before = np.concatenate([[0], np.cumsum(keep)])
         return replace(self, starts=before[self.starts], **self._columns(np.flatnonzero(keep)))
+
+    def with_images(self, changed: Mapping[int, Instances]) -> "Objects":
+        """With other objects in some images: as many in each as before, in their order."""
+        boxes, sizes, areas = self.boxes.copy(), self.sizes.copy(), self.areas.copy()
+        keypoints = None if self.keypoints is None else self.keypoints.copy()
+        masks = None
+        if self.masks is not None:
+            of_image = zip(self.images.tolist(), range(self.count), strict=True)
+            masks = [self.masks.get(n, (int(sizes[i, 0]), int(sizes[i, 1]))) for i, n in of_image]
+        for image, instances in changed.items():
+            mine = slice(int(self.starts[image]), int(self.starts[image + 1]))
+            boxes[mine], sizes[image] = instances.boxes, instances.size
+            if instances.areas is not None:
+                areas[mine] = instances.areas
+            if keypoints is not None:
+                keypoints[mine] = instances.keypoints
+            if masks is not None and instances.masks is not None:
+                masks[mine] = instances.masks
+        packed = None if masks is None else PackedMasks.pack(masks)
+        return replace(self, boxes=boxes, sizes=sizes, areas=areas, keypoints=keypoints, masks=packed)
 
     def _columns(self, chosen: np.ndarray) -> dict[str, Any]:
         """What belongs to objects, of these objects [n] int64."""

@@ -75,7 +75,7 @@ class Split:
         """The size of each image in bytes; of images in memory, of all together."""
         if isinstance(self.images, list):
             return [image.stat().st_size for image in self.images]
-        return [self.images.nbytes] if isinstance(self.images, np.ndarray) else [0]
+        return [getattr(self.images, "nbytes", 0)]
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "Split":
         """Only these images, in this order."""
@@ -134,7 +134,7 @@ class Source:
 
 
 class Format(Protocol):
-    """What a module of `data/formats/` has."""
+    """What a module of `data/formats/` has; some have `Writable` too."""
 
     @property
     def NAME(self) -> str:
@@ -154,6 +154,17 @@ class Format(Protocol):
         ...
 
 
+class Writable(Protocol):
+    """What a module of `data/formats/` has whose format can be written."""
+
+    def write(self, source: Source, out: Path) -> list[str]:
+        """A copy of the set in the new folder `out`, its images byte for byte as they are.
+
+        Returns what the format cannot carry, in words, with counts; nothing when all of it is there.
+        """
+        ...
+
+
 def read(data: str | Path, findings: Findings | None = None) -> Source:
     """Read DATA: the name of a built-in set, or a file or folder whose format is recognised.
 
@@ -161,24 +172,24 @@ def read(data: str | Path, findings: Findings | None = None) -> Source:
 
     Raises UsageError when there is no such thing, DataError when it is there and cannot be used.
     """
-    from saccade.data.formats import builtin, folder, idx
+    from saccade.data.formats import builtin, catalogue
 
     path = Path(data)
-    if str(data) in builtin.BUILTIN and not path.exists():
-        return builtin.BUILTIN[str(data)]()
+    if (make := builtin.named(str(data))) and not path.exists():
+        return make()
     if not path.exists():
         if path.name == str(data):
             raise unknown("data set or folder", str(data), builtin.BUILTIN)
         raise UsageError(f"There is no {path}; expected a folder of images, one sub-folder a class")
-    # The more particular first: class folders are recognised by having folders.
-    formats: tuple[Format, ...] = (idx, folder)
-    for form in formats:
+    for form in catalogue.FORMATS.values():
         if form.recognises(path):
-            return form.read(path, findings or Findings())
+            return form.read(path, Findings() if findings is None else findings)
+    known = "class folders, COCO, Pascal VOC, YOLO, images with masks, CSV, idx or Hugging Face"
     if not path.is_dir():
-        raise UsageError(f"{path} is a file; expected a folder of images, one sub-folder a class, or of idx files")
+        raise UsageError(f"{path} is a file of no known format; expected a folder or an annotation file: {known}")
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
     raise DataError(
-        f"{path} holds no images in folders named after their classes, and no idx files; it holds {found}. "
-        f"Expected {path}/cats/1.jpg, {path}/dogs/2.jpg, or {path}/train/cats/1.jpg and {path}/val/..."
+        f"{path} is of no format that is known ({known}); it holds {found}. "
+        f"The simplest is images in folders named after their classes: {path}/cats/1.jpg, {path}/dogs/2.jpg, "
+        f"or {path}/train/cats/1.jpg and {path}/val/..."
     )

@@ -1,13 +1,16 @@
 """Class folders: photos/cats/1.jpg, or photos/train/cats/1.jpg beside photos/val/ and photos/test/."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from saccade.data.decode import SUFFIXES
 from saccade.data.findings import DataError, Findings
-from saccade.data.source import Source, Split
+from saccade.data.formats.writing import start_folder, write_images
+from saccade.data.source import Source, Split, labels_of
+from saccade.errors import UsageError
 
 NAME = "class folders"
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -46,6 +49,21 @@ def read(path: Path, findings: Findings) -> Source:
             where = parts[split] / name
             raise DataError(f"the class {name!r} has no images in {where}; add some, or remove the class everywhere")
     return Source(str(path), NAME, classes, {k: _split(path, v, classes) for k, v in found.items()}, tuple(notes))
+
+
+def write(source: Source, out: Path) -> list[str]:
+    """A copy of the set as class folders: out/train/cats/1.jpg, or out/cats/1.jpg where it is not divided."""
+    lost = [f"{what} were left out" for what in ("objects", "label_maps") if source.has(what)]
+    if not source.has("labels"):
+        raise UsageError(f"{source.name} has no class for each image, and class folders hold nothing else; try coco")
+    start_folder(out)
+    for name, split in source.splits.items():
+        classes = [source.classes[label] for label in labels_of(split)]
+        ids = [f"{own}/{Path(id).name}" for own, id in zip(classes, split.ids, strict=True)]
+        written = write_images(replace(split, ids=ids), out if name == "all" else out / name)
+        moved = {own for own, path in zip(classes, written, strict=True) if str(Path(path).parent.as_posix()) != own}
+        lost += [f"the class {own!r} cannot be the name of a folder and got another" for own in sorted(moved)]
+    return lost
 
 
 def _folders(path: Path) -> list[Path]:

@@ -1,0 +1,115 @@
+"""How the images of a set come into a copy of it: byte for byte, under names that every format and system can bear."""
+
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from saccade.data.decode import SUFFIXES
+from saccade.data.findings import DataError
+from saccade.data.source import Split
+from saccade.errors import UsageError
+from saccade.progress import track
+
+UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
+LONGEST = 200  # bytes of one part of a name; file systems allow 255, and a number and a suffix may be added
+
+
+def start_folder(folder: Path) -> None:
+    """Make the folder that a copy is written into; raises UsageError when something is there already."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        empty = next(folder.iterdir(), None) is None
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written to ({error.strerror}); name a folder that can be made") from None
+    if not empty:
+        raise UsageError(f"{folder} is not empty; name a new folder for the copy, so that nothing is overwritten")
+
+
+def write_images(split: Split, folder: Path) -> list[str]:
+    """Copy every image of a split into `folder` as the file it is; images in memory become PNG files.
+
+    What `folder` holds already stays: a name that is taken, there or within the split, gets a number.
+
+    Returns M names relative to `folder`, in order, as `safe_names` makes them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = split.images if isinstance(split.images, list) else [Path("array.png")] * len(split)
+    present = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = safe_names(split.ids, [file.suffix for file in files], present)
+    for parent in {(folder / name).parent for name in names}:
+        parent.mkdir(parents=True, exist_ok=True)
+    for index, name in enumerate(track(names, "copying images", len(names))):
+        image = split.images[index]
+        try:
+            if isinstance(image, Path):
+                shutil.copyfile(image, folder / name)
+            else:
+                Image.fromarray(image).save(folder / name)
+        except OSError as error:
+            where = image if isinstance(image, Path) else split.ids[index]
+            raise DataError(f"{where}: cannot be copied to {folder / name} ({error.strerror or error})") from None
+    return names
+
+
+def safe_names(ids: Iterable[str], suffixes: Iterable[str], present: Iterable[str] = ()) -> list[str]:
+    """File names after ids, relative and with slashes, that stay inside their folder and apart from each other.
+
+    No two differ in upper and lower case alone, which some systems do not tell apart, or in their suffix alone, because
+    annotations beside images are named after them.
+
+    suffixes  of the files, one an id
+    present   names that are taken
+    """
+    taken = _Taken()
+    for name in present:
+        taken.add(PurePosixPath(name))
+    names, numbers = [], {}
+    for id, suffix in zip(ids, suffixes, strict=True):
+        wanted = _safe(id, suffix)
+        if taken.blocks(wanted.parent):
+            wanted = PurePosixPath("_".join(wanted.parts))
+        path = wanted
+        while not taken.leaves(path):
+            numbers[wanted] = numbers.get(wanted, 1) + 1
+            path = wanted.with_name(f"{wanted.stem}-{numbers[wanted]}{wanted.suffix}")
+        taken.add(path)
+        names.append(str(path))
+    return names
+
+
+class _Taken:
+    """Names that are in use, in lower case."""
+
+    def __init__(self) -> None:
+        self.files: set[str] = set()
+        self.stems: set[str] = set()
+        self.folders: set[str] = set()
+
+    def add(self, path: PurePosixPath) -> None:
+        self.files.add(str(path).casefold())
+        self.stems.add(str(path.with_suffix("")).casefold())
+        self.folders.update(str(parent).casefold() for parent in path.parents)
+
+    def blocks(self, folder: PurePosixPath) -> bool:
+        """Whether a file stands where that folder, or one that it is in, would have to be."""
+        return any(str(part).casefold() in self.files for part in (folder, *folder.parents))
+
+    def leaves(self, path: PurePosixPath) -> bool:
+        """Whether there is room for a file of that name in its folder."""
+        return str(path).casefold() not in self.folders and str(path.with_suffix("")).casefold() not in self.stems
+
+
+def _safe(id: str, suffix: str) -> PurePosixPath:
+    """One id as a relative path with that suffix."""
+    text = UNSAFE.sub("_", id.encode("utf-8", "replace").decode().replace("\\", "/"))
+    parts = [part for part in (part.strip(" ").lstrip(".") for part in text.split("/")) if part] or ["image"]
+    own = PurePosixPath(parts[-1]).suffix
+    if own.lower() == suffix.lower():
+        suffix = own
+    if own.lower() in SUFFIXES or own == suffix:
+        parts[-1] = parts[-1].removesuffix(own)
+    short = [part.encode()[:LONGEST].decode(errors="ignore") for part in parts]
+    return PurePosixPath(*short[:-1], f"{short[-1]}{suffix}")

@@ -1,0 +1,77 @@
+"""A look at all of a data set, as a page, and as a repaired copy."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from saccade import checkpoint
+from saccade.data.check import Checked
+from saccade.data.check import check as look_at
+from saccade.data.findings import Findings
+from saccade.data.formats.catalogue import FORMATS, WRITABLE
+from saccade.data.repair import Change, repair
+from saccade.data.source import Source, read
+from saccade.recipes.check_page import write_check_report
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """What a look at a data set gave.
+
+    report   the page, where one was asked for
+    fixed    the repaired copy, where one was asked for
+    changes  what is different in it
+    lost     what its format cannot carry, in words
+    """
+
+    checked: Checked
+    report: Path | None
+    fixed: Path | None
+    changes: list[Change]
+    lost: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        written = {"report": self.report, "fixed": self.fixed}
+        return (
+            self.checked.as_dict()
+            | {name: str(path) for name, path in written.items() if path}
+            | ({"changes": [vars(change) for change in self.changes], "lost": self.lost} if self.fixed else {})
+        )
+
+
+def check(data: str | Path, out: Path | None = None, fix: Path | None = None) -> Checkup:
+    """Look at every image and annotation of DATA.
+
+    out  where to write an HTML report
+    fix  a new folder for a repaired copy, in the same format, with changes.csv in it
+    """
+    findings = Findings(strict=False)
+    source = read(data, findings)
+    checked = look_at(source, findings.kept)
+    if out is not None:
+        write_check_report(out, checked)
+    changes, lost = [], []
+    if fix is not None:
+        repaired, changes = repair(checked, findings.kept)
+        lost = WRITABLE[_format_of(source)].write(repaired, fix)
+        checkpoint.write(fix / "changes.csv", _as_csv(changes))
+    return Checkup(checked, out, fix, changes, lost)
+
+
+def _format_of(source: Source) -> str:
+    """The format to write a repaired copy in: its own where that can be written, else the one that carries the most."""
+    own = next((name for name, form in FORMATS.items() if source.format == form.NAME), None)
+    if own in WRITABLE:
+        return own
+    return "folders" if source.has("labels") else "coco" if source.has("objects") else "masks"
+
+
+def _as_csv(changes: list[Change]) -> str:
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(("where", "what was wrong", "what was done"))
+    writer.writerows((change.where, change.reason, change.change) for change in changes)
+    return file.getvalue()

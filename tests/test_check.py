@@ -1,0 +1,182 @@
+"""`saccade check`: finds what is wrong, is silent on what is not, and repairs what can be repaired."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sets import HEIGHT, WIDTH, everything
+
+from saccade.data.check import check
+from saccade.data.label_maps import LabelMaps
+from saccade.data.near_copies import fingerprint, near_copies
+from saccade.data.repair import repair
+from saccade.data.source import Source, Split
+from saccade.structures import VOID
+
+
+def changed(source: Source, name: str, **fields: object) -> Source:
+    """The set with other columns of the objects of one split."""
+    split = source.splits[name]
+    assert split.objects is not None
+    return source.with_splits(source.splits | {name: replace(split, objects=replace(split.objects, **fields))})
+
+
+def without_maps(source: Source) -> Source:
+    return source.with_splits({name: replace(split, label_maps=None) for name, split in source.splits.items()})
+
+
+def test_nothing_is_wrong_with_a_clean_set(tmp_path: Path) -> None:
+    checked = check(everything(tmp_path))
+    assert checked.findings == []
+    assert checked.unit == "objects"
+    assert {name: row.tolist() for name, row in checked.counts.items()} == {"train": [3, 3, 3], "val": [3, 3, 3]}
+    assert checked.notes == ["1 of 4 images of train have no object", "1 of 4 images of val have no object"]
+    repaired, changes = repair(checked)
+    assert changes == []
+    assert [len(split) for split in repaired.splits.values()] == [4, 4]
+
+
+def test_wrong_objects_are_found_named_and_repaired(tmp_path: Path) -> None:
+    clean = everything(tmp_path)
+    objects = clean.splits["train"].objects
+    assert objects is not None
+    boxes = objects.boxes.copy()
+    boxes[0] = [5, 5, 5, 9]  # nothing
+    boxes[3] = [100, 100, 110, 110]  # elsewhere
+    boxes[4] = [-10, 10, 30, 99]  # too large
+    boxes[8], labels = boxes[7], objects.labels.copy()
+    labels[8] = labels[7]  # twice
+    checked = check(changed(clean, "train", boxes=boxes, labels=labels))
+    # The box that is too large is where its keypoints are not, and so on: only what is named must be there.
+    found = {finding.kind: finding for finding in checked.findings}
+    assert set(found) == {"degenerate box", "box outside the image", "box beyond the edge", "duplicate"}
+    assert found["degenerate box"].where == "made up: object 1 (0.png)"
+    assert "60 wide, 40 high" in found["box outside the image"].reason
+    repaired, changes = repair(checked)
+    assert [change.change for change in changes] == ["left out"] * 2 + ["clipped to the image", "left out"]
+    mended = repaired.splits["train"].objects
+    assert mended is not None
+    assert mended.ids.tolist() == [2, 3, 5, 6, 7, 8]
+    assert mended.boxes[2].tolist() == [0, 10, 30, HEIGHT]
+    assert check(repaired).findings == []
+
+
+def test_keypoints_outside_their_box_are_for_a_person_to_mend(tmp_path: Path) -> None:
+    clean = everything(tmp_path)
+    assert clean.splits["train"].objects is not None
+    keypoints = clean.splits["train"].objects.keypoints
+    assert keypoints is not None
+    moved = keypoints.copy()
+    moved[0, 0, :2] = [55, 35]
+    checked = check(changed(clean, "train", keypoints=moved))
+    assert [finding.kind for finding in checked.findings] == ["keypoint outside its box"]
+    assert repair(checked)[1] == []
+
+
+def test_label_maps_of_another_size_and_with_unknown_values(tmp_path: Path) -> None:
+    source = everything(tmp_path)
+    split = source.splits["train"]
+    assert split.label_maps is not None
+    stored = [np.array(split.label_maps.stored(i)) for i in range(4)]
+    stored[1] = stored[1][:-1]
+    stored[2][3, 4] = 77
+    maps = LabelMaps(stored, split.label_maps.classes, split.label_maps.coding)
+    checked = check(source.with_splits(source.splits | {"train": replace(split, label_maps=maps)}))
+    found = {finding.kind: finding for finding in checked.findings}
+    assert set(found) == {"broken label map", "unknown value in a map"}
+    assert "map 1 is 60 x 39 pixels, its image 60 x 40" in found["broken label map"].reason
+    assert "holds 77" in found["unknown value in a map"].reason
+    repaired, changes = repair(checked)
+    assert [change.change for change in changes] == ["became void", "left out"]
+    mended = repaired.splits["train"]
+    assert mended.ids == ["0.png", "2.png", "3.png"]
+    assert mended.label_maps is not None
+    assert mended.label_maps[1].labels[3, 4] == VOID
+    assert check(repaired).findings == []
+
+
+def test_an_annotation_drawn_before_exif_turned_the_image(tmp_path: Path) -> None:
+    """Orientation 6: the stored image is turned clockwise to be upright; its top left corner goes to the top right."""
+    source = everything(tmp_path, images=2)
+    path = tmp_path / "train" / "0.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+    checked = check(without_maps(source))
+    (finding,) = checked.findings
+    assert finding.kind == "size differs"
+    assert "EXIF turns it" in finding.reason
+    repaired, changes = repair(checked)
+    assert [change.change for change in changes] == ["turned with it"]
+    mended, before = repaired.splits["train"].objects, source.splits["train"].objects
+    assert mended is not None
+    assert before is not None
+    assert mended.sizes[0].tolist() == [WIDTH, HEIGHT]
+    # The corner (x, y) of the stored image is at (40 - y, x) of the upright one.
+    by_hand = [[HEIGHT - y1, x0, HEIGHT - y0, x1] for x0, y0, x1, y1 in before.boxes.tolist()]
+    assert mended.boxes.tolist() == by_hand
+    assert check(repaired).findings == []
+
+
+def test_an_annotation_of_another_image(tmp_path: Path) -> None:
+    source = everything(tmp_path, images=2)
+    Image.new("RGB", (WIDTH + 5, HEIGHT + 5)).save(tmp_path / "val" / "0.png")
+    (finding,) = check(without_maps(source)).findings
+    assert (finding.kind, finding.where) == ("size differs", "val/0.png")
+    assert "60 x 40, the file has 65 x 45" in finding.reason
+
+
+# --- pictures that look the same --------------------------------------------------------------------------------------
+
+
+def picture(seed: int, size: int = 128) -> np.ndarray:
+    """[size, size, 3] uint8, soft shapes as photographs have them."""
+    small = np.random.default_rng(seed).integers(0, 256, (7, 7, 3), dtype=np.uint8)
+    return np.array(Image.fromarray(small).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def as_jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    return np.array(Image.open(file))
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        lambda pixels: as_jpeg(pixels, 30),
+        lambda pixels: np.array(Image.fromarray(pixels).resize((70, 70), Image.Resampling.LANCZOS)),
+        lambda pixels: np.clip(pixels * 1.1 + 5, 0, 255).astype(np.uint8),
+        lambda pixels: pixels.mean(axis=2, keepdims=True).astype(np.uint8),
+    ],
+    ids=["saved again", "shrunk", "brighter", "grey"],
+)
+def test_look_alikes_are_found_and_others_are_not(copy: object) -> None:
+    assert callable(copy)
+    groups = [[picture(seed) for seed in range(20)], [picture(seed) for seed in range(100, 120)]]
+    groups[1][3] = copy(groups[0][7])
+    prints = [[fingerprint(pixels) for pixels in group] for group in groups]
+    hashes = [np.array([bits for bits, _ in group], dtype=np.uint64) for group in prints]
+    small = [np.array([pixels for _, pixels in group]) for group in prints]
+    assert near_copies(hashes, small) == [(0, 7, 1, 3)]
+
+
+def test_look_alikes_in_two_splits_are_reported_and_leave_the_training_images(tmp_path: Path) -> None:
+    splits = {}
+    for number, name in enumerate(("train", "test")):
+        (tmp_path / name).mkdir()
+        paths = [tmp_path / name / f"{i}.jpg" for i in range(3)]
+        for i, path in enumerate(paths):
+            Image.fromarray(picture(10 * number + i)).save(path)
+        splits[name] = Split(paths, [path.name for path in paths], np.zeros(3, dtype=np.int64))
+    Image.fromarray(picture(2)).save(tmp_path / "test" / "1.jpg", quality=40)
+    checked = check(Source("s", "f", ("a",), splits))
+    assert [(finding.kind, finding.where) for finding in checked.findings] == [
+        ("look-alikes in two splits", "train/2.jpg ~ test/1.jpg")
+    ]
+    repaired, changes = repair(checked)
+    assert [change.where for change in changes] == ["train/2.jpg"]
+    assert repaired.splits["train"].ids == ["0.jpg", "1.jpg"]
