@@ -29,6 +29,7 @@ from saccade.backbones import (
     zfnet,
 )
 from saccade.backbones.contract import Backbone
+from saccade.backbones.probed import Probed
 from saccade.backbones.weights import Weights, resolve
 from saccade.errors import SaccadeError, UsageError, unknown
 from saccade.layers.dilate import dilate
@@ -165,6 +166,22 @@ def create_model(
         model.strides = tuple(min(stride, output_stride) for stride in model.strides)
     # Convolutions are fastest in this order of memory, on processors and GPUs alike.
     return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (missing in torch's stubs)
+
+
+def create_probe(
+    name: str, num_classes: int, weights: Weights | None = None, in_channels: int | None = None, layer: int = -1
+) -> Probed:
+    """A network of the catalogue with one linear layer on the mean of one of its maps, in place of its own classifier.
+
+    layer  which map, fine to coarse; -1 for the last
+
+    Raises UsageError where the network has no such map, and as `create_model`.
+    """
+    encoder = create_model(name, 0, weights, in_channels)
+    try:
+        return Probed(encoder, num_classes, layer)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
 
 
 def _maps(model: Backbone, inputs: Tensor) -> list[Tensor]:

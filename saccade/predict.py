@@ -13,7 +13,7 @@ from saccade.data.decode import Picture, render, to_picture
 from saccade.data.loader import collate
 from saccade.errors import SaccadeError
 from saccade.layers.preprocess import Preprocess
-from saccade.models import create_model, create_task
+from saccade.models import create_model, create_probe, create_task
 from saccade.structures import Prediction, Sample
 
 Pictured = str | Path | bytes | np.ndarray | Image.Image
@@ -59,7 +59,11 @@ def load(path: str | Path, device: str | None = None) -> Predictor:
     """
     folder = Path(path)
     card = checkpoint.load_card(folder)
-    model = create_model(card.model, len(card.classes), in_channels=card.preprocessing.channels)
+    if card.adapt == "probe":
+        layer = int(card.config["layer"])
+        model = create_probe(card.model, len(card.classes), in_channels=card.preprocessing.channels, layer=layer)
+    else:
+        model = create_model(card.model, len(card.classes), in_channels=card.preprocessing.channels)
     try:
         model.load_state_dict(checkpoint.load_weights(folder))
     except RuntimeError as error:

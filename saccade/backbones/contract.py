@@ -23,8 +23,8 @@ class Backbone(nn.Module, ABC):
     `layers.dilate` finds it.
     """
 
-    input_size: ClassVar[Size] = (224, 224)
-    in_channels: ClassVar[int] = 3
+    input_size: Size = (224, 224)
+    in_channels: int = 3
     head: ClassVar[tuple[str, ...]]
     auxiliary: ClassVar[tuple[str, ...]] = ()
     auxiliary_weight: ClassVar[float] = 0.0

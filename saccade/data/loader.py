@@ -73,6 +73,7 @@ class Loader:
                 f"expected a batch size of at least 1 and 0 or more workers, got {batch_size} and {workers}"
             )
         self.dataset, self.shuffle, self.rank, self.world = dataset, shuffle, rank, world
+        self.workers = workers
         self.batch_size = min(batch_size, len(dataset))
         if shuffle and self.batch_size % world:
             raise SaccadeError(

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from saccade import checkpoint, keyed
 from saccade.backbones.contract import Backbone
+from saccade.backbones.probed import Probed
 from saccade.backbones.weights import Weights, resolve
 from saccade.checkpoint import Card
 from saccade.data import source as sources
@@ -26,10 +27,11 @@ from saccade.data.loader import Dataset, Loader
 from saccade.data.source import Source, Split, labels_of
 from saccade.errors import SaccadeError, UsageError
 from saccade.layers.preprocess import Preprocess
-from saccade.models import builder, create_model, create_task
+from saccade.models import builder, create_model, create_probe, create_task
 from saccade.predict import load
 from saccade.recipes.evaluate import Evaluation, evaluate_split
 from saccade.recipes.page import write_fit_report
+from saccade.recipes.probe import probe
 from saccade.structures import Preprocessing
 from saccade.training import precision
 from saccade.training.config import AUGMENTATIONS, FREE_TO_CHANGE, Config, configure, explain_validation
@@ -74,8 +76,8 @@ def fit(
     model        a name of `list_models()`
     out          the run directory; it must not exist yet, unless `resume`
     weights      what to start from: "imagenet", or the path of a .safetensors or .pth file
-    adapt        "scratch", or "finetune": from weights: first the new classifier alone, then all, the encoder slowly.
-                 None fine-tunes when there are weights
+    adapt        "scratch"; or from weights "probe": a linear classifier on the features, in seconds; or "finetune":
+                 first the new classifier alone, then all, the encoder slowly. None fine-tunes when there are weights
     resume       go on from the last checkpoint in `out`
     skip_broken  leave out images that cannot be read, and list them, instead of stopping before step 0
     options      settings, by the names of `saccade.training.config.Config`: epochs, batch_size, learning_rate, seed ...
@@ -101,7 +103,7 @@ def fit(
     _check_classes(source)
     config = config.model_copy(update={"augmentation": _augmentation(config, source.splits["train"])})
     torch.manual_seed(keyed.seed(config.seed, "weights"))
-    network = _network(model, source, found)
+    network = _network(model, source, found, adapt, config)
     preprocessing = _preprocessing(network, found, config)
     _check_size(network, preprocessing)
     card = Card(
@@ -111,7 +113,7 @@ def fit(
 
     job = _job(card, network, source, config, folder, accelerator, display)
     display.say(_announcement(source, network, model, config, accelerator))
-    position = train(job, resume)
+    position = probe(job, network) if isinstance(network, Probed) else train(job, resume)
     evaluations = _evaluate_saved(folder, source, config, accelerator)
     metrics = _metrics(evaluations, position)
     if accelerator.is_main_process:
@@ -137,8 +139,8 @@ def _check_adapt(adapt: str, weights: str | Path | None) -> None:
         raise UsageError(
             f"scratch starts from random weights, but {weights} was given; use adapt=finetune with weights"
         )
-    if adapt == "finetune" and not weights:
-        raise UsageError("finetune needs weights to start from; give --weights imagenet or the path of a file")
+    if adapt != "scratch" and not weights:
+        raise UsageError(f"{adapt} needs weights to start from; give --weights imagenet or the path of a file")
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
@@ -209,8 +211,10 @@ def _augmentation(config: Config, train: Split) -> Augmentation | str:
     return AUGMENTATIONS.get(choice, choice)
 
 
-def _network(name: str, source: Source, found: Weights | None) -> Backbone:
+def _network(name: str, source: Source, found: Weights | None, adapt: str, config: Config) -> Backbone:
     channels = found.preprocessing.channels if found and found.preprocessing else None
+    if adapt == "probe":
+        return create_probe(name, len(source.classes), found, channels, config.layer)
     return create_model(name, len(source.classes), weights=found, in_channels=channels)
 
 

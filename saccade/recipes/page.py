@@ -18,7 +18,7 @@ from saccade.data.loader import Dataset
 from saccade.geometry.view import View
 from saccade.recipes.evaluate import Evaluation
 from saccade.report import plots
-from saccade.report.page import Code, Fact, Figure, Listing, Page, Pictures, Prose, Section, Table, Tile, render
+from saccade.report.page import Cell, Code, Fact, Figure, Listing, Page, Pictures, Prose, Section, Table, Tile, render
 from saccade.training.display import clock
 
 MISTAKES, SAMPLES, TILE = 24, 16, 256
@@ -40,14 +40,12 @@ def write_fit_report(
     skipped      images that were left out, with the reason
     """
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    seconds = sum(line["timing/images_per_second"] for line in lines) / max(1, len(lines))
     facts, sections = [], []
     for number, evaluation in enumerate(evaluations.values()):
         facts += headline(evaluation) if number == 0 else headline(evaluation)[:1]
-    facts.append(Fact("training", clock(metrics["timing/seconds"]), f"{len(lines)} epochs, {seconds:.0f} images/s"))
-    sections.append(
-        Section("Training", [Figure(plots.curves(lines), "Loss, error on held-out images, learning rate.")])
-    )
+    detail, section = _probing(lines[0]) if card.adapt == "probe" else _training(lines)
+    facts.append(Fact("training", clock(metrics["timing/seconds"]), detail))
+    sections.append(section)
     for name, evaluation in evaluations.items():
         sections += outcome_sections(evaluation, f" ({name})" if len(evaluations) > 1 else "")
     sections.append(Section("As the network saw them", [_samples(train)]))
@@ -57,9 +55,27 @@ def write_fit_report(
         )
     sections.append(_settings(card))
     title = f"{card.model} on {Path(card.data).name}"
-    start = f"fine-tuned from {card.weights}" if card.adapt == "finetune" else "trained from scratch"
+    starts = {"finetune": f"fine-tuned from {card.weights}", "probe": f"a probe on the features of {card.weights}"}
+    start = starts.get(card.adapt, "trained from scratch")
     subtitle = f"{start} on {len(train):,} images of {len(card.classes)} classes"
     checkpoint.write(folder / "report.html", render(Page(title, subtitle, facts, sections)))
+
+
+def _training(lines: list[dict[str, Any]]) -> tuple[str, Section]:
+    """How the steps went, in a few words and as curves."""
+    speed = sum(line["timing/images_per_second"] for line in lines) / max(1, len(lines))
+    figure = Figure(plots.curves(lines), "Loss, error on held-out images, learning rate.")
+    return f"{len(lines)} epochs, {speed:.0f} images/s", Section("Training", [figure])
+
+
+def _probing(line: dict[str, Any]) -> tuple[str, Section]:
+    """What the features cost and how the regularisation was chosen, in a few words and as a table."""
+    looked = f"{line['features/computed']:,} features computed, {line['features/stored']:,} from the store"
+    caption = f"Each training image predicted by a classifier that did not see it; {line['strength']:g} was taken."
+    header = ("regularisation", "error on held-out folds, %", "loss")
+    rows: list[tuple[Cell, ...]] = [(f"{strength:g}", error, loss) for strength, error, loss in line["folds"]]
+    few = Prose("A class has one image only: nothing could be held out, and the regularisation is a guess.")
+    return looked, Section("Regularisation", [Table(header, rows, caption) if rows else few])
 
 
 def write_evaluation_report(path: Path, card: Card, evaluation: Evaluation, data: str) -> None:

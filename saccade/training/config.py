@@ -36,6 +36,8 @@ class Config(BaseModel):
     hold_out            share of the images kept for validation when the data has no such folder; 0 for none
     checkpoint_seconds  at most so much work is lost when the run is killed
     workers             processes that load images; None for one a core, leaving one core free
+    layer               probe: which of the network's maps the features are taken from, fine to coarse; -1 for the last
+    augmented           probe: how many random views of each image are looked at beside the plain one
     seed                of everything random
     """
 
@@ -64,13 +66,20 @@ class Config(BaseModel):
     checkpoint_seconds: float = Field(120.0, gt=0)
     workers: int | None = Field(None, ge=0)
     seed: int = Field(0, ge=0)
+    layer: int = -1
+    augmented: int = Field(0, ge=0)
 
 
 # What does not change the weights, and so may differ when a run is resumed.
 FREE_TO_CHANGE = frozenset({"workers", "checkpoint_seconds"})
 
+# A probe takes no steps: settings of steps have no meaning for it, and its own have none elsewhere.
+ONLY_PROBE = frozenset({"layer", "augmented"})
+OF_A_PROBE = ONLY_PROBE | {"batch_size", "augmentation", "size", "hold_out", "workers", "seed"}
+
 ADAPT: dict[str, dict[str, Any]] = {
     "scratch": {},
+    "probe": {},
     "finetune": {
         "epochs": 12,
         "batch_size": 16,
@@ -90,7 +99,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 def configure(adapt: str, options: Mapping[str, Any]) -> Config:
     """The settings for one way of adapting, with some of them chosen.
 
-    adapt    "scratch" or "finetune"
+    adapt    "scratch", "probe" or "finetune"
     options  by the names of `Config`; None leaves a setting as it is
 
     Raises UsageError that names the nearest setting, or what is wrong with a value.
@@ -101,6 +110,10 @@ def configure(adapt: str, options: Mapping[str, Any]) -> Config:
         if name not in Config.model_fields:
             raise unknown("setting", name, Config.model_fields)
     chosen = {name: value for name, value in options.items() if value is not None}
+    strangers = chosen.keys() - OF_A_PROBE if adapt == "probe" else chosen.keys() & ONLY_PROBE
+    if strangers:
+        meant = "means nothing to a probe, which takes no steps" if adapt == "probe" else "is for adapt=probe only"
+        raise UsageError(f"the setting {min(strangers)} {meant}; leave it out")
     try:
         return Config.model_validate(ADAPT[adapt] | chosen)
     except ValidationError as error:

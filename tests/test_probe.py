@@ -1,0 +1,264 @@
+"""Probing: stored features are never stale, the head is logistic regression, encoders stay as they are."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from sklearn.linear_model import LogisticRegression
+
+import saccade
+from saccade.backbones.probed import Probed
+from saccade.checkpoint import load_weights
+from saccade.errors import SaccadeError, UsageError
+from saccade.models import create_model, create_probe
+from saccade.recipes.fit import Run
+from saccade.training import features
+from saccade.training.features import FeatureStore, key_of
+from saccade.training.linear import STRENGTHS, _folds, fit_linear
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+# --- the store --------------------------------------------------------------------------------------------------------
+
+
+def rows_of(count: int, width: int = 5, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float16)
+
+
+def test_rows_come_back_in_any_order_also_from_another_process(tmp_path: Path) -> None:
+    keys, rows = [key_of(str(n)) for n in range(7)], rows_of(7)
+    store = FeatureStore(tmp_path, 5)
+    store.add(keys[:4], rows[:4])
+    store.add(keys[4:], rows[4:])
+    for opened in (store, FeatureStore(tmp_path, 5)):
+        assert (len(opened), opened.lost) == (7, 0)
+        order = [3, 0, 6, 6]
+        assert np.array_equal(opened.rows(keys[n] for n in order), rows[order])
+        assert key_of("7") not in opened
+    with pytest.raises(KeyError):
+        store.rows([key_of("7")])
+
+
+@given(st.integers(0, 60), st.integers(0, 150))
+@settings(deadline=None, max_examples=80)
+def test_a_store_that_was_cut_short_keeps_what_is_whole(
+    tmp_path_factory: pytest.TempPathFactory, a: int, b: int
+) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    keys, rows = [key_of(str(n)) for n in range(6)], rows_of(6)
+    FeatureStore(folder, 5).add(keys, rows)
+    for name, cut in (("features", a), ("index", b)):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) - min(cut, len(content))])
+    store = FeatureStore(folder, 5)
+    whole = min((60 - a) // 10, max(0, 144 - b) // 24)
+    assert len(store) == whole
+    assert store.lost >= (1 if whole < 6 and (a < 60 or b < 144) else 0)
+    missing = [n for n in range(6) if keys[n] not in store]
+    store.add([keys[n] for n in missing], rows[missing])
+    again = FeatureStore(folder, 5)
+    assert np.array_equal(store.rows(keys), rows)
+    assert np.array_equal(again.rows(keys), rows)
+
+
+def test_a_damaged_row_counts_as_not_there(tmp_path: Path) -> None:
+    keys, rows = [key_of(str(n)) for n in range(3)], rows_of(3)
+    FeatureStore(tmp_path, 5).add(keys, rows)
+    content = bytearray((tmp_path / "features").read_bytes())
+    content[13] ^= 1
+    (tmp_path / "features").write_bytes(content)
+    store = FeatureStore(tmp_path, 5)
+    assert store.lost == 1
+    assert [key in store for key in keys] == [True, False, True]
+
+
+def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FeatureStore(tmp_path, 5)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(features, "_write_at", full)
+    with pytest.raises(SaccadeError, match=r"cannot be stored.*No space left.*XDG_CACHE_HOME"):
+        store.add([key_of("a")], rows_of(1))
+    with pytest.raises(ValueError, match=re.escape("float16 [2, 5]")):
+        store.add([key_of("a")] * 2, rows_of(1))
+
+
+def test_keys_tell_their_parts_apart() -> None:
+    assert key_of("ab", "c") != key_of("a", "bc") != key_of("abc")
+    assert key_of("a", b"b") == key_of(b"a", "b")
+
+
+# --- the head ---------------------------------------------------------------------------------------------------------
+
+
+def clouds(count: int = 60, width: int = 4, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    return (rng.normal(size=(count, width)) * [1, 5, 0.2, 1] + 3 * np.eye(classes, width)[labels]).astype(
+        np.float32
+    ), labels
+
+
+def test_the_head_is_the_logistic_regression_of_scikit_learn() -> None:
+    inputs, labels = clouds()
+    linear = fit_linear(inputs, labels, np.arange(60), 3, seed=0)
+    mean, deviation = inputs.mean(axis=0), inputs.std(axis=0)
+    # scikit-learn adds the losses up and divides nothing: its C is 1 / (N * strength).
+    other = LogisticRegression(C=1 / (60 * linear.chosen), tol=1e-10, max_iter=10_000).fit(
+        (inputs - mean) / deviation, labels
+    )
+    logits = inputs @ linear.weight.T + linear.bias
+    theirs = other.decision_function((inputs - mean) / deviation)
+    centred = [values - values.mean(axis=1, keepdims=True) for values in (logits, theirs)]
+    assert np.allclose(*centred, atol=1e-3)
+
+
+def test_the_regularisation_is_the_best_on_held_out_folds() -> None:
+    inputs, labels = clouds()
+    linear = fit_linear(inputs, labels, np.arange(60), 3, seed=0)
+    assert [row[0] for row in linear.tried] == list(STRENGTHS)
+    assert linear.chosen == min(linear.tried, key=lambda row: row[2])[0]
+    # Labels without meaning: nothing is better than hardly any weights at all.
+    noise = np.random.default_rng(1).permutation(labels)
+    assert fit_linear(inputs, noise, np.arange(60), 3, seed=0).chosen >= 0.1
+
+
+def test_a_feature_that_never_changes_does_no_harm() -> None:
+    inputs, labels = clouds()
+    inputs[:, 2] = 7
+    linear = fit_linear(inputs, labels, np.arange(60), 3, seed=0)
+    assert np.isfinite(linear.weight).all()
+
+
+@given(st.lists(st.integers(0, 3), min_size=4, max_size=40), st.integers(1, 3), st.integers(0, 5))
+@settings(deadline=None, max_examples=100)
+def test_folds_are_even_and_keep_views_of_an_image_together(labels: list[int], views: int, seed: int) -> None:
+    own = np.array(labels)
+    groups = np.tile(np.arange(len(own)), views)
+    folds = _folds(np.tile(own, views), groups, seed)
+    rarest = np.bincount(own)[np.unique(own)].min()
+    if rarest < 2:
+        assert (folds == -1).all()
+        return
+    assert set(folds) == set(range(min(5, rarest)))
+    for label in np.unique(own):
+        counts = np.bincount(folds[: len(own)][own == label], minlength=folds.max() + 1)
+        assert counts.max() - counts.min() <= 1
+    assert all(len(set(folds[groups == image])) == 1 for image in range(len(own)))
+
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["lenet", "squeezenet1_0", "vgg11", "densenet_bc_cifar", "inception_v3"])
+def test_any_network_can_be_probed(name: str) -> None:
+    encoder = create_model(name, 0)
+    probed = create_probe(name, 3).eval()
+    probed.encoder.load_state_dict(encoder.state_dict())
+    inputs = torch.randn(2, encoder.in_channels, *([28, 28] if name == "lenet" else [96, 96]))
+    with torch.no_grad():
+        last = encoder.eval().maps(inputs)[-1].mean((2, 3))
+        assert torch.equal(probed.features(inputs), last)
+        assert torch.allclose(probed(inputs), last @ probed.linear.weight.T + probed.linear.bias, atol=1e-6)
+    first = Probed(encoder, 3, layer=0)
+    assert first.linear.in_features == encoder.channels[0]
+    assert len(first.maps(inputs)) == 1
+
+
+def test_a_layer_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="lenet: layer must be one of the encoder's 2 maps, -2 to 1, got 2"):
+        create_probe("lenet", 3, layer=2)
+
+
+# --- the whole road ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "run"
+    saccade.fit("digits", model="lenet", out=out, epochs=2, workers=0)
+    return out / "model.safetensors"
+
+
+def probe(out: Path, weights: Path, **options: object) -> Run:
+    return saccade.fit("digits", model="lenet", weights=weights, adapt="probe", out=out, workers=0, **options)
+
+
+def line_of(out: Path) -> dict:
+    return json.loads((out / "log.jsonl").read_text())
+
+
+def test_a_probe_learns_and_leaves_the_encoder_alone(tmp_path: Path, weights: Path) -> None:
+    run = probe(tmp_path / "run", weights)
+    assert run.metrics["top1_error"] < 20
+    before, after = create_model("lenet", 10, weights=weights).state_dict(), load_weights(tmp_path / "run")
+    kept = [key for key in after if key.startswith("encoder.")]
+    assert kept
+    assert all(torch.equal(after[key], before[key.removeprefix("encoder.")]) for key in kept)
+    predictor = saccade.load(tmp_path / "run")
+    assert saccade.evaluate(predictor, "digits").result["top1_error"] < 20
+    assert "Regularisation" in run.report.read_text()
+
+
+def test_features_are_computed_once_and_never_used_for_something_else(tmp_path: Path, weights: Path) -> None:
+    one = probe(tmp_path / "one", weights)
+    two = probe(tmp_path / "two", weights)
+    assert (line_of(tmp_path / "one")["features/stored"], line_of(tmp_path / "two")["features/computed"]) == (0, 0)
+    assert {k: v for k, v in one.metrics.items() if "timing" not in k} == {
+        k: v for k, v in two.metrics.items() if "timing" not in k
+    }
+    # Another size, another layer, other weights: nothing that is stored is of use.
+    other = tmp_path / "other.safetensors"
+    network = create_model("lenet", 10, weights=weights)
+    with torch.no_grad():
+        next(network.parameters()).mul_(1.5)
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, other)
+    for name, own, options in (
+        ("size", weights, {"size": 40}),
+        ("layer", weights, {"layer": 0}),
+        ("weights", other, {}),
+    ):
+        probe(tmp_path / name, own, **options)
+        assert line_of(tmp_path / name)["features/stored"] == 0
+
+
+def test_a_store_cut_short_is_mended_and_said(
+    tmp_path: Path, weights: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = probe(tmp_path / "one", weights)
+    (store,) = (own_cache / "saccade" / "features").iterdir()
+    content = (store / "features").read_bytes()
+    (store / "features").write_bytes(content[: len(content) // 2 + 1])
+    second = probe(tmp_path / "two", weights)
+    assert "cut short or damaged; computed again" in capsys.readouterr().err
+    assert 0 < line_of(tmp_path / "two")["features/computed"] < 1438
+    assert first.metrics["loss"] == second.metrics["loss"]
+
+
+def test_augmented_views_are_stored_too(tmp_path: Path, weights: Path) -> None:
+    probe(tmp_path / "one", weights, augmented=2)
+    assert line_of(tmp_path / "one")["features/computed"] == 3 * 1438
+    probe(tmp_path / "two", weights, augmented=1)
+    assert line_of(tmp_path / "two")["features/computed"] == 0
+
+
+def test_settings_that_mean_nothing(tmp_path: Path, weights: Path) -> None:
+    with pytest.raises(UsageError, match="epochs means nothing to a probe"):
+        probe(tmp_path / "run", weights, epochs=3)
+    with pytest.raises(UsageError, match="layer is for adapt=probe only"):
+        saccade.fit("digits", model="lenet", out=tmp_path / "run", layer=1)
+    with pytest.raises(UsageError, match="probe needs weights"):
+        saccade.fit("digits", model="lenet", adapt="probe", out=tmp_path / "run")
