@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import machine, pictures
+from benchmarks import annotations, machine, pictures
 from benchmarks.claims import CLAIMS, Claim
 from benchmarks.rounds import ROOT, BenchmarkError, Measured, measure
 
+ANNOTATIONS = "annotations.json"
 RESULTS = ROOT / "runs" / "bench.json"
 
 
@@ -57,7 +58,9 @@ def _options() -> argparse.Namespace:
 
 
 def _fill(folder: Path, data: Path | None, names: list[str]) -> None:
-    """Put the pictures where both sides will look for them."""
+    """Put the pictures and annotations where both sides will look for them."""
+    if any(CLAIMS[name].annotations for name in names):
+        annotations.write(folder / ANNOTATIONS)
     if not any(CLAIMS[name].pictures for name in names):
         return
     if data is None:
@@ -73,13 +76,13 @@ def _fill(folder: Path, data: Path | None, names: list[str]) -> None:
 def _run(name: str, claim: Claim, rounds: int | None, folder: str) -> dict[str, Any]:
     """Measure one claim, and print it."""
     print(f"\n{name}: {claim.what}, against {claim.peer}", flush=True)
-    extra = (folder,) if claim.pictures else ()
+    extra = (folder,) if claim.pictures else (f"{folder}/{ANNOTATIONS}",) if claim.annotations else ()
     theirs = None if claim.theirs is None else (*claim.theirs, *extra)
     measured = measure((*claim.ours, *extra), theirs, rounds or claim.rounds, claim.one_core)
     result = _judge(name, claim, measured)
     for side in ("ours", "peer"):
         speeds = result[side]
-        print(f"  {side}  {median(speeds['images_per_second']):7.1f} images/s  ({speeds['about']})")
+        print(f"  {side}  {median(speeds['images_per_second']):7.1f} {claim.unit}  ({speeds['about']})")
     print(f"  {result['ratio']}, range {result['range']} over {len(measured.ours)} rounds", flush=True)
     return result
 

@@ -12,6 +12,8 @@ class Claim:
     ours        module and arguments of our side
     theirs      likewise; None where both sides live in our process
     pictures    both get a folder of JPEG files as their last argument
+    annotations  both get a COCO file of a million boxes as their last argument
+    unit        of the speeds
     one_core    both stay on one processor core
     rounds      of each side
     at_least    the ratio of speeds that is promised; None when `overhead` is
@@ -24,6 +26,8 @@ class Claim:
     theirs: tuple[str, ...] | None
     rounds: int
     pictures: bool = False
+    annotations: bool = False
+    unit: str = "images/s"
     one_core: bool = False
     at_least: float | None = None
     overhead: float | None = None
@@ -85,5 +89,35 @@ CLAIMS: dict[str, Claim] = {
         )
         for name in ("resnet50", "vgg16", "densenet121", "googlenet", "mobilenet_v2")
         for work, words in (("forward", "forward pass"), ("step", "training step"))
+    },
+    **{
+        f"nms_{how}_{count}_{threshold}": Claim(
+            what=f"non-maximum suppression of {count:,} boxes {words}, IoU {threshold}, on the processor",
+            peer="torchvision.ops.nms in C++",
+            ours=("benchmarks.ours.nms", how, str(count), threshold),
+            theirs=("benchmarks.peers.torchvision_nms", how, str(count), threshold),
+            rounds=7,
+            at_least=1.3,
+        )
+        for how, words in (("crowded", "around 10 to 100 objects"), ("scattered", "anywhere"))
+        for count in (1000, 4000)
+        for threshold in ("0.5", "0.7")
+    },
+    **{
+        f"index_coco_{name}": Claim(
+            what=f"{words} indexing a COCO file of a million boxes on 100,000 images, a fresh process each time",
+            peer="pycocotools' COCO(file)",
+            ours=("benchmarks.ours.coco_index", quantity),
+            theirs=("benchmarks.peers.pycocotools_index", quantity),
+            rounds=3,
+            annotations=True,
+            unit=unit,
+            one_core=True,
+            at_least=at_least,
+        )
+        for name, quantity, words, unit, at_least in (
+            ("time", "seconds", "time of", "boxes/s", 2.0),
+            ("memory", "megabytes", "memory beyond the imported library's at the peak of", "boxes/MB", 3.34),
+        )
     },
 }

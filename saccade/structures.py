@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from saccade.geometry import boxes, keypoints, masks
 from saccade.geometry.masks import Mask
 from saccade.geometry.view import Size, View
 
@@ -239,6 +240,29 @@ class Instances:
         fields: dict[str, Any] = {name: getattr(self, name)[chosen] for name in known}
         if self.masks is not None:
             fields["masks"] = tuple(self.masks[n] for n in chosen)
+        return replace(self, **fields)
+
+    def moved(self, view: View, skeleton: Skeleton | None = None) -> "Instances":
+        """The same things in network pixels. Nothing is clipped or left out; runs end at the edge of the image.
+
+        view      from the image these are pixels of
+        skeleton  what the keypoints are; needed where there are any and the view is a mirror, as left and right swap
+        """
+        if tuple(self.size) != tuple(view.source):
+            raise ValueError(
+                f"Instances of an image of (height, width) {self.size} cannot move by a view of {view.source}"
+            )
+        fields: dict[str, Any] = {"size": view.size, "boxes": boxes.move(self.boxes, view)}
+        if self.masks is not None:
+            fields["masks"] = tuple(mask and masks.move(mask, view) for mask in self.masks)
+        if self.keypoints is not None:
+            if view.mirrors and skeleton is None:
+                raise ValueError(
+                    "Instances with keypoints need a skeleton to move by a view that mirrors: pass skeleton="
+                )
+            fields["keypoints"] = keypoints.move(self.keypoints, view, skeleton and skeleton.mirror)
+        if self.areas is not None:
+            fields["areas"] = self.areas * abs(view.determinant)
         return replace(self, **fields)
 
 

@@ -38,7 +38,7 @@ def everything(folder: Path, images: int = 4, names: tuple[str, ...] = ("train",
 def _split(folder: Path, images: int, number: int) -> Split:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(number)
-    paths = [folder / f"{i}.png" for i in range(images)]
+    paths = [folder / f"{number * images + i}.png" for i in range(images)]
     for path in paths:
         # Blocks of colour: what looks like noise at 8 x 8 still differs from picture to picture.
         blocks = rng.integers(0, 256, (HEIGHT // 5, WIDTH // 5, 3), dtype=np.uint8)

@@ -123,9 +123,9 @@ def test_an_annotation_drawn_before_exif_turned_the_image(tmp_path: Path) -> Non
 
 def test_an_annotation_of_another_image(tmp_path: Path) -> None:
     source = everything(tmp_path, images=2)
-    Image.new("RGB", (WIDTH + 5, HEIGHT + 5)).save(tmp_path / "val" / "0.png")
+    Image.new("RGB", (WIDTH + 5, HEIGHT + 5)).save(tmp_path / "val" / "2.png")
     (finding,) = check(without_maps(source)).findings
-    assert (finding.kind, finding.where) == ("size differs", "val/0.png")
+    assert (finding.kind, finding.where) == ("size differs", "val/2.png")
     assert "60 x 40, the file has 65 x 45" in finding.reason
 
 

@@ -293,8 +293,10 @@ def test_duplicates_are_within_an_image_and_a_class() -> None:
 
 
 def test_keypoints_outside_their_box() -> None:
-    near, far, unmarked = [55, 30, 2], [60, 30, 1], [90, 90, 0]
-    assert wrong_with([{"boxes": [FINE], "keypoints": [[near, unmarked, unmarked]]}]) == {}
+    near, far, unmarked = [55, 30, 2], [60, 30, 2], [90, 90, 0]
+    hidden, lost = [85, 30, 1], [95, 30, 1]
+    assert wrong_with([{"boxes": [FINE], "keypoints": [[near, hidden, unmarked]]}]) == {}
+    assert wrong_with([{"boxes": [FINE], "keypoints": [[near, lost, unmarked]]}]) == {"keypoint outside its box": [0]}
     objects = pack([{"boxes": [FINE], "keypoints": [[near, far, unmarked]]}])
     (fault,) = faults(objects, np.array([(100, 200)]))
     assert fault.kind == "keypoint outside its box"

@@ -112,7 +112,9 @@ def check(source: Source, read: Sequence[Finding] = ()) -> Checked:
         if split.objects is not None:
             objects_wrong[name] = faults(split.objects, _sizes(split, looks[name]))
             findings += [
-                _of_object(split, fault, int(n)) for fault in objects_wrong[name] for n in np.flatnonzero(fault.wrong)
+                _of_object(name, split, fault, int(n))
+                for fault in objects_wrong[name]
+                for n in np.flatnonzero(fault.wrong)
             ]
     findings += _copies(source, looks, spoilt)
     findings += _look_alikes(source, looks, spoilt)
@@ -192,9 +194,10 @@ def _images_wrong(name: str, split: Split, looks: list[Look], spoilt: dict[int, 
             more = " and more" if len(look.strange) > 5 else ""
             advice = "add them to the list of classes, or one of them as void"
             place = split.label_maps.where(index)
-            findings.append(Finding("unknown value in a map", place, f"holds {values}{more}, no class", advice))
+            reason = f"holds {values}{more}, no class"
+            findings.append(Finding("unknown value in a map", place, reason, advice, ((name, index),)))
         elif split.objects is not None and (said := _other_size(split.objects.sizes[index], look)):
-            findings.append(Finding("size differs", where, *said))
+            findings.append(Finding("size differs", where, *said, ((name, index),)))
     return findings
 
 
@@ -210,11 +213,12 @@ def _other_size(stated: np.ndarray, look: Look) -> tuple[str, str] | None:
     return reason, "annotate the image that is there"
 
 
-def _of_object(split: Split, fault: Fault, n: int) -> Finding:
+def _of_object(name: str, split: Split, fault: Fault, n: int) -> Finding:
     assert split.objects is not None
-    image = split.ids[split.objects.image_of(n)]
-    where = split.objects.where(n)
-    return Finding(fault.kind, where if image in where else f"{where} ({image})", fault.reason(n), fault.advice)
+    index = split.objects.image_of(n)
+    id, where = split.ids[index], split.objects.where(n)
+    place = where if id in where else f"{where} ({id})"
+    return Finding(fault.kind, place, fault.reason(n), fault.advice, ((name, index),))
 
 
 def _copies(source: Source, looks: dict[str, list[Look]], spoilt: dict[str, dict[int, str]]) -> list[Finding]:
@@ -231,9 +235,10 @@ def _copies(source: Source, looks: dict[str, list[Look]], spoilt: dict[str, dict
         labels = {int(own[index]) for own, (_, index) in zip(known, copies, strict=True) if own is not None}
         if len(labels) > 1:
             names = " and ".join(sorted(source.classes[label] for label in labels))
-            findings.append(Finding("two labels", where, f"the same image is called {names}", "keep the right one"))
+            reason = f"the same image is called {names}"
+            findings.append(Finding("two labels", where, reason, "keep the right one", tuple(copies)))
         elif len({name for name, _ in copies}) > 1:
-            findings.append(Finding("same image in two splits", where, LEAKS, "remove all but one"))
+            findings.append(Finding("same image in two splits", where, LEAKS, "remove all but one", tuple(copies)))
             _spoil(spoilt, copies, "stands in another split too")
     return findings
 
@@ -254,7 +259,8 @@ def _look_alikes(source: Source, looks: dict[str, list[Look]], spoilt: dict[str,
         if looks[one[0]][one[1]].digest == looks[other[0]][other[1]].digest:
             continue
         where = " ~ ".join(f"{name}/{source.splits[name].ids[index]}" for name, index in (one, other))
-        findings.append(Finding("look-alikes in two splits", where, LEAKS, "if they show the same, remove one"))
+        advice = "if they show the same, remove one"
+        findings.append(Finding("look-alikes in two splits", where, LEAKS, advice, (one, other)))
         _spoil(spoilt, [one, other], "looks like an image of another split")
     return findings
 

@@ -10,8 +10,9 @@ from saccade.data.objects import Objects
 
 # Formats round coordinates, and tools click beside the edge: up to a pixel beyond the image is nobody's fault.
 EDGE = 1.0
-# COCO's boxes are drawn around the mask; an elbow may look out of it a little.
-KEYPOINT_SHARE = 0.1
+# So far out of its box, in longer sides of the box, a keypoint may be. Boxes are drawn around what is visible: a joint
+# that is seen may look out of it a little, one that is hidden may be well outside.
+SEEN_SHARE, HIDDEN_SHARE = 0.1, 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +97,8 @@ def _duplicates(objects: Objects, usable: np.ndarray) -> Fault:
 
 def _stray_keypoints(objects: Objects, keypoints: np.ndarray, usable: np.ndarray) -> Fault:
     low, high = objects.boxes[:, None, :2], objects.boxes[:, None, 2:]
-    margin = EDGE + KEYPOINT_SHARE * (high - low).max(axis=2, keepdims=True)
-    points = keypoints[..., :2]
+    points, seen = keypoints[..., :2], keypoints[..., 2:] > 1
+    margin = EDGE + np.where(seen, SEEN_SHARE, HIDDEN_SHARE) * (high - low).max(axis=2, keepdims=True)
     stray = ((points < low - margin) | (points > high + margin)).any(axis=2) & (keypoints[..., 2] > 0)
 
     def reason(n: int) -> str:

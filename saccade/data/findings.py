@@ -17,12 +17,14 @@ class Finding:
     where   the file, and in it the line or the annotation
     reason  what came and what was expected
     advice  what to do
+    images  which images to look at, (split, index) each, where it is known
     """
 
     kind: str
     where: str
     reason: str
     advice: str
+    images: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}; {self.advice}"

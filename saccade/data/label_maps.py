@@ -92,7 +92,8 @@ class LabelMaps:
         if stored.dtype == np.uint8:
             table = np.full(256, UNKNOWN, dtype=np.uint8)
             for value, label in self.coding.items():
-                table[value] = label
+                if value < len(table):  # others stand in maps of 16 bits
+                    table[value] = label
             return table[stored]
         values, where = np.unique(stored, return_inverse=True)
         table = np.array([self.coding.get(int(value), UNKNOWN) for value in values], dtype=np.uint8)

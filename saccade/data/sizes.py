@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -18,12 +19,27 @@ def upright_sizes(paths: Sequence[Path], what: str = "measuring images") -> np.n
     return np.array(sizes, dtype=np.int32).reshape(-1, 2)
 
 
-def upright_size(path: Path) -> tuple[int, int]:
-    """(height, width) after EXIF; (0, 0) for a file that is no image."""
+def upright_size(path: Path | IO[bytes]) -> tuple[int, int]:
+    """(height, width) after EXIF; (0, 0) for a file, or an open one, that is no image."""
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.format != "TIFF" and image.getexif().get(0x0112, 1) >= 5
+            # Pillow looks for a PNG's EXIF behind its pixels too, and decodes them to get there; it need not where
+            # there is none.
+            plain = image.format == "TIFF" or (image.format == "PNG" and not _has_exif(image.fp))
+            turned = not plain and image.getexif().get(0x0112, 1) >= 5
     except Exception:  # Pillow's plugins raise anything on damaged headers; who decodes the file says what is wrong
         return 0, 0
     return (width, height) if turned else (height, width)
+
+
+def _has_exif(file: IO[bytes] | None) -> bool:
+    """Whether a PNG file has a chunk of EXIF, wherever it stands; the file is left where it was."""
+    if file is None:
+        return True
+    before = file.tell()
+    file.seek(8)
+    while len(head := file.read(8)) == 8 and head[4:] not in (b"eXIf", b"IEND"):
+        file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    file.seek(before)
+    return head[4:] == b"eXIf"

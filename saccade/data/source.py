@@ -15,12 +15,15 @@ from saccade.errors import UsageError, unknown
 
 
 class Images(Protocol):
-    """Pictures that are made when they are asked for, indexed as an array [M, H, W, 3] uint8 is."""
+    """Pictures that are made when they are asked for, indexed as an array [M, H, W, 3] uint8 is.
+
+    Each is an array [H, W] or [H, W, 3] uint8, or the content of an image file.
+    """
 
     def __len__(self) -> int: ...
 
     @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
+    def __getitem__(self, index: int) -> "np.ndarray | bytes": ...
 
     @overload
     def __getitem__(self, index: np.ndarray) -> "Images": ...
@@ -56,7 +59,7 @@ class Split:
     def open(self, index: int) -> Picture:
         """The image, its pixels not yet decoded."""
         image = self.images[index]
-        if isinstance(image, Path):
+        if isinstance(image, (Path, bytes)):
             return FilePicture(image, self.ids[index])
         return ArrayPicture(image)
 
@@ -64,7 +67,7 @@ class Split:
         """What the image consists of, byte for byte: equal for duplicates."""
         image = self.images[index]
         if not isinstance(image, Path):
-            return image.tobytes()
+            return image if isinstance(image, bytes) else image.tobytes()
         try:
             return image.read_bytes()
         except OSError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from faster_coco_eval.core import mask as coco
 
+from saccade.geometry.decimals import shortest
 from saccade.geometry.outlines import outlines
 from saccade.geometry.view import Size, View
 
@@ -147,7 +148,7 @@ def compressed(runs: Runs) -> bytes:
 
 def runs_from_compressed(string: bytes | str, size: Size) -> Runs:
     """The way back from `compressed`; raises ValueError where the string is none, or not of an image of this size."""
-    codes = np.frombuffer(string.encode("utf-8", "replace") if isinstance(string, str) else string, np.uint8)
+    codes = np.frombuffer(string.encode("utf-8", "surrogatepass") if isinstance(string, str) else string, np.uint8)
     codes = codes.astype(np.int64) - 48
     if codes.size == 0 or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
         raise ValueError(f"expected COCO's compressed runs but got {string[:40]!r}, which are cut off or none")
@@ -187,7 +188,8 @@ def _as_coco(masks: Sequence[Runs]) -> list[dict]:
 
 def _drawable(ring: np.ndarray, size: Size) -> np.ndarray:
     """The ring [V, 2] float64, if it can be drawn: that takes time and memory for every pixel of its length."""
-    ring = np.asarray(ring, dtype=np.float64)
+    # COCO rounds fifths of pixels, and the decimals that people write are often on the edge of one.
+    ring = shortest(ring) if ring.dtype == np.float32 else np.asarray(ring, dtype=np.float64)
     if ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 3:
         raise ValueError(f"a ring of a polygon must be [V, 2] with 3 points or more but got shape {list(ring.shape)}")
     reach = np.abs(ring).max()

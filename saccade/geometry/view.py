@@ -99,6 +99,16 @@ class View:
         """How many original pixels one network pixel spans, along the original's axis where that is less."""
         return min(self.affine.inverse().spread)
 
+    @property
+    def determinant(self) -> float:
+        """How many square pixels a square pixel of the original becomes; below 0 in a mirror."""
+        return self.affine.a * self.affine.e - self.affine.b * self.affine.d
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether left and right hands look swapped: after one flip, but not after two, which are half a turn."""
+        return self.determinant < 0
+
     def apply(
         self, pixels: np.ndarray, *, reduced: int = 1, interpolation: str = "bilinear", fill: Sequence[int] = (0, 0, 0)
     ) -> np.ndarray:
@@ -109,6 +119,7 @@ class View:
         interpolation  "bilinear" (antialiased) or "nearest" (for label maps, never blended)
         fill           one value 0..255 a channel, for what lies beyond the image
 
-        Returns [height, width, C] uint8.
+        Returns [height, width, C] uint8. A map of labels is an image of one channel, [h, w, 1], and moves with
+        interpolation="nearest" and fill=(255,): void, as nobody says what lies beyond the image.
         """
         return warp(pixels, self.affine.after(scaling(reduced, reduced)), self.size, interpolation, fill)

@@ -1,17 +1,20 @@
 """The page of `saccade check`: what is wrong first, then what the data is like."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from saccade import checkpoint
 from saccade.data.check import Checked
+from saccade.recipes.contact_sheet import show_image, tiles_of
 from saccade.report import data_plots
-from saccade.report.page import Cell, Fact, Figure, Listing, Page, Prose, Section, Table, render
+from saccade.report.page import Cell, Fact, Figure, Listing, Page, Pictures, Prose, Section, Table, Tile, render
 
 # So many findings stand in the page; a set with more has a fault that a few hundred show as well.
 SHOWN = 500
+DRAWN = 6  # of each kind
 
 
 def write_check_report(path: Path, checked: Checked) -> None:
@@ -26,7 +29,7 @@ def write_check_report(path: Path, checked: Checked) -> None:
     ]
     if checked.unit == "objects":
         facts.append(Fact("objects", f"{sum(int(row.sum()) for row in checked.counts.values()):,}"))
-    sections = [_findings(checked)]
+    sections = [_findings(checked), *_pictures(checked)]
     if checked.notes:
         sections.append(Section("Worth knowing", [Listing(checked.notes)]))
     caption = f"The {data_plots.MOST_CLASSES} most frequent." if len(source.classes) > data_plots.MOST_CLASSES else ""
@@ -52,6 +55,22 @@ def _findings(checked: Checked) -> Section:
     more = len(checked.findings) - len(rows)
     table = Table(("kind", "where", "reason", "what to do"), rows, f"{more:,} more are in --json." if more else "")
     return Section("What is wrong", [summary, table])
+
+
+def _pictures(checked: Checked) -> list[Section]:
+    """The images of the first findings of each kind, with what is marked on them."""
+    tiles: list[Tile] = []
+    seen: Counter[str] = Counter()
+    for finding in checked.findings:
+        seen[finding.kind] += 1
+        if seen[finding.kind] > DRAWN:
+            continue
+        for split, index in finding.images:
+            drawn = tiles_of(show_image(checked.source, split, index))[0]
+            detail = f"{split}/{checked.source.splits[split].ids[index]}: {finding.reason}"
+            tiles.append(replace(drawn, title=finding.kind, detail=detail, good=False))
+    caption = f"What is marked on the images of the first {DRAWN} of each kind."
+    return [Section("Where", [Pictures(tiles, caption, large=True)])] if tiles else []
 
 
 def _shares(checked: Checked) -> np.ndarray:

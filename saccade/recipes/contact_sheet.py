@@ -93,7 +93,7 @@ def make_contact_sheet(
     splits = source.splits if split is None else {split: source.splits[split]}
     share = math.ceil(count / len(splits))
     chosen = [(name, index) for name, part in splits.items() for index in choose(part, source, share, wanted, name)]
-    shown = [_show(source, *place) for place in track(chosen[:count], "drawing", min(count, len(chosen)))]
+    shown = [show_image(source, *place) for place in track(chosen[:count], "drawing", min(count, len(chosen)))]
     if not shown:
         raise UsageError(f"{wanted!r} is marked on no image of {', '.join(splits)}")
     sheet = ContactSheet(out, source, shown, [str(finding) for finding in findings.kept])
@@ -161,7 +161,7 @@ def _groups(split: Split, classes: int, order: np.ndarray) -> list[list[int]]:
     return [own[np.argsort(rank[own])].tolist() for own in members if len(own)]
 
 
-def _show(source: Source, name: str, index: int) -> Shown:
+def show_image(source: Source, name: str, index: int) -> Shown:
     """One image with what is marked on it; what is wrong with it is said, not raised."""
     split = source.splits[name]
     id = str(split.ids[index])
@@ -217,7 +217,7 @@ def _moved(things: Instances, view: View) -> Instances:
     if things.masks is not None:
         moved = replace(moved, masks=tuple(mask and masks.move(mask, view) for mask in things.masks))
     if things.keypoints is not None:
-        points = np.concatenate([things.keypoints[..., :2], things.keypoints[..., 2:]], axis=2)
+        points = np.concatenate([view.move_points(things.keypoints[..., :2]), things.keypoints[..., 2:]], axis=2)
         moved = replace(moved, keypoints=points)
     return moved
 
@@ -252,13 +252,13 @@ def _as_page(sheet: ContactSheet) -> str:
 
 def _blocks(own: list[Shown], caption: str) -> Iterator[tuple[list[Tile], str, bool]]:
     """The tiles of one split with their caption, and whether they are large: first the things, then the label maps."""
-    tiles = [_tiles(one) for one in own]
+    tiles = [tiles_of(one) for one in own]
     for number in range(max(map(len, tiles))):
         block = [pictures[number] for pictures in tiles if number < len(pictures)]
         yield block, f"{caption}{', pixel by pixel' if number else ''}.", any(not tile.tiny for tile in block)
 
 
-def _tiles(one: Shown) -> list[Tile]:
+def tiles_of(one: Shown) -> list[Tile]:
     """The pictures of one image with their captions."""
     good = False if one.problem else None
     grey = np.full((TINY + 1, TINY + 1, 3), 128, dtype=np.uint8)
@@ -268,7 +268,7 @@ def _tiles(one: Shown) -> list[Tile]:
 
 def _as_png(shown: Sequence[Shown]) -> bytes:
     """The pictures in rows and columns, each with what is in it and its id below."""
-    cells = [_cell(tile) for one in shown for tile in _tiles(one)]
+    cells = [_cell(tile) for one in shown for tile in tiles_of(one)]
     # All of an image in one row.
     most = max(max(1, len(one.pictures)) for one in shown)
     columns = most * math.ceil(math.sqrt(len(cells)) / most)

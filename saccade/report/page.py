@@ -17,6 +17,7 @@ from PIL import Image
 
 # Pictures up to this long are shown pixel by pixel and kept exactly; longer ones are shrunk to LONGEST.
 TINY, LONGEST = 64, 256
+LARGE = 640  # and so long where details matter
 JPEG_QUALITY = 85
 
 Cell = str | float | int
@@ -95,10 +96,11 @@ class Tile:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Tiles in as many columns as the screen has room for."""
+    """Tiles in as many columns as the screen has room for; few and large ones where details matter."""
 
     tiles: list[Tile]
     caption: str
+    large: bool = False
     kind: ClassVar[str] = "pictures"
 
 
@@ -195,14 +197,15 @@ def shown(cell: Cell) -> str:
     return (f"{value:.2g}" if 0 < abs(value) < 0.01 else f"{value:.2f}").replace("-", "−")
 
 
-def picture_uri(tile: Tile) -> str:
-    """The tile's picture as a data URI: PNG where every pixel is seen, JPEG of at most 256 pixels otherwise."""
+def picture_uri(tile: Tile, large: bool = False) -> str:
+    """The tile's picture as a data URI: PNG where every pixel is seen, JPEG of 256 pixels (640 if large) otherwise."""
     image = Image.fromarray(tile.image[..., 0] if tile.image.shape[2] == 1 else tile.image)
     file = io.BytesIO()
     if tile.tiny:
         image.save(file, "PNG", optimize=True)
     else:
-        image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+        longest = LARGE if large else LONGEST
+        image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
         image.save(file, "JPEG", quality=JPEG_QUALITY, optimize=True)
     return f"data:image/{'png' if tile.tiny else 'jpeg'};base64,{base64.b64encode(file.getvalue()).decode()}"
 

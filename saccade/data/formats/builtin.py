@@ -1,15 +1,18 @@
-"""Sets that need no download: they are shipped inside scikit-learn."""
+"""Sets that need no download: they are shipped inside scikit-learn, or made from what is."""
 
+import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from saccade.data.formats.scenes import scenes
 from saccade.data.source import Source, Split
 
 
 def digits() -> Source:
-    """1,797 handwritten digits of 43 people, 8 x 8 pixels (Alpaydin and Kaynak, 1998)."""
+    """1,797 handwritten digits of 13 people, 8 x 8 pixels (Alpaydin and Kaynak, 1998)."""
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
@@ -31,4 +34,11 @@ def photos() -> Source:
     return Source("photos", "built in", classes, {"all": Split(images, list(classes), np.arange(len(classes)))})
 
 
-BUILTIN: dict[str, Callable[[], Source]] = {"digits": digits, "photos": photos}
+BUILTIN: dict[str, Callable[[], Source]] = {"digits": digits, "photos": photos, "scenes": scenes}
+
+
+def named(name: str) -> Callable[[], Source] | None:
+    """The built-in set of this name; `scenes-384` are the scenes at 384 pixels. None where there is none."""
+    if sized := re.fullmatch(r"scenes-(\d{1,9})", name):
+        return functools.partial(scenes, int(sized[1]))
+    return BUILTIN.get(name)

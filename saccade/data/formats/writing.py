@@ -1,10 +1,12 @@
 """How the images of a set come into a copy of it: byte for byte, under names that every format and system can bear."""
 
+import io
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 from PIL import Image
 
 from saccade.data.decode import SUFFIXES
@@ -14,6 +16,15 @@ from saccade.errors import UsageError
 from saccade.progress import track
 
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
+LEFT_OUT = {
+    "masks": "the masks of {} objects were left out",
+    "keypoints": "the keypoints of {} objects were left out",
+    "crowd": "{} crowd regions became plain objects",
+    "difficult": "{} objects are no longer marked as difficult",
+    "areas": "the areas of {} objects were left out",
+    "labels": "the classes of {} whole images were left out",
+    "label maps": "the label maps of {} images were left out",
+}
 LONGEST = 200  # bytes of one part of a name; file systems allow 255, and a number and a suffix may be added
 
 
@@ -29,16 +40,15 @@ def start_folder(folder: Path) -> None:
 
 
 def write_images(split: Split, folder: Path) -> list[str]:
-    """Copy every image of a split into `folder` as the file it is; images in memory become PNG files.
+    """Copy every image of a split into `folder` as the file it is; arrays become PNG files.
 
     What `folder` holds already stays: a name that is taken, there or within the split, gets a number.
 
     Returns M names relative to `folder`, in order, as `safe_names` makes them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = split.images if isinstance(split.images, list) else [Path("array.png")] * len(split)
     present = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-    names = safe_names(split.ids, [file.suffix for file in files], present)
+    names = safe_names(split.ids, _suffixes(split), present)
     for parent in {(folder / name).parent for name in names}:
         parent.mkdir(parents=True, exist_ok=True)
     for index, name in enumerate(track(names, "copying images", len(names))):
@@ -46,12 +56,34 @@ def write_images(split: Split, folder: Path) -> list[str]:
         try:
             if isinstance(image, Path):
                 shutil.copyfile(image, folder / name)
+            elif isinstance(image, bytes):
+                (folder / name).write_bytes(image)
             else:
                 Image.fromarray(image).save(folder / name)
         except OSError as error:
             where = image if isinstance(image, Path) else split.ids[index]
             raise DataError(f"{where}: cannot be copied to {folder / name} ({error.strerror or error})") from None
     return names
+
+
+def _suffixes(split: Split) -> list[str]:
+    """What the names of its files end in."""
+    if isinstance(split.images, list):
+        return [image.suffix for image in split.images]
+    if not len(split) or not isinstance(split.images[0], bytes):
+        return [".png"] * len(split)
+    own = [PurePosixPath(id).suffix for id in split.ids]
+    return [end if end.lower() in SUFFIXES else _suffix_of(split.images[n]) for n, end in enumerate(own)]
+
+
+def _suffix_of(content: "bytes | np.ndarray") -> str:
+    """As the content of a file has it."""
+    assert isinstance(content, bytes)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return f".{(image.format or 'png').lower()}"
+    except Exception:  # whatever Pillow raises on a damaged header; the file is copied as it is
+        return ".png"
 
 
 def safe_names(ids: Iterable[str], suffixes: Iterable[str], present: Iterable[str] = ()) -> list[str]:
@@ -78,6 +110,27 @@ def safe_names(ids: Iterable[str], suffixes: Iterable[str], present: Iterable[st
         taken.add(path)
         names.append(str(path))
     return names
+
+
+def left_out(splits: Sequence[Split], kinds: Collection[str]) -> list[str]:
+    """What a format cannot carry of a set, in words, with counts; nothing about what the set does not have.
+
+    kinds  some of the keys of `LEFT_OUT`: what the format has no place for
+    """
+    counts: dict[str, int] = dict.fromkeys(kinds, 0)
+    for split in splits:
+        found = {"labels": len(split) if split.labels is not None else 0}
+        found["label maps"] = len(split) if split.label_maps is not None else 0
+        if (objects := split.objects) is not None:
+            found["crowd"], found["difficult"] = int(objects.crowd.sum()), int(objects.difficult.sum())
+            found["areas"] = int((~np.isnan(objects.areas)).sum())
+            if (masks := objects.masks) is not None:
+                found["masks"] = int(((np.diff(masks.ring_starts) > 0) | (np.diff(masks.count_starts) > 0)).sum())
+            if objects.keypoints is not None:
+                found["keypoints"] = int((objects.keypoints[:, :, 2] > 0).any(axis=1).sum())
+        for kind in kinds:
+            counts[kind] += found.get(kind, 0)
+    return [LEFT_OUT[kind].format(count) for kind, count in counts.items() if count]
 
 
 class _Taken:
