@@ -17,4 +17,5 @@ if __name__ == "__main__":
     if len(sys.argv) == 2:
         main(sys.argv[1])
     else:
-        serve_once("ours", "benchmarks.ours.coco_index", sys.argv[1], sys.argv[2], versions("msgspec", "numpy"))
+        about = versions("msgspec", "numpy")
+        serve_once("ours", "benchmarks.ours.coco_index", sys.argv[1], sys.argv[2], about)

@@ -16,7 +16,7 @@ def fit(
         str | None, typer.Option(help="What to start from: imagenet, or a .safetensors or .pth file.")
     ] = None,
     adapt: Annotated[
-        str | None, typer.Option(help="scratch, probe or finetune; by default finetune when weights are given.")
+        str | None, typer.Option(help="scratch, probe, freeze or finetune; by default finetune when weights are given.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Times over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,

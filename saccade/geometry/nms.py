@@ -75,10 +75,8 @@ def soft_nms(
         stay.append(best)
         final.append(left[best])
         overlap = np.maximum(_ious(table[:, best : best + 1], table, work)[0], 0)
-        if decay == "linear":
-            factor = np.where(overlap >= threshold, 1 - overlap, 1)
-        else:
-            factor = np.exp(-(overlap**2) / sigma)
+        linear = np.where(overlap >= threshold, 1 - overlap, 1)
+        factor = linear if decay == "linear" else np.exp(-(overlap**2) / sigma)
         left *= factor if kinds is None else np.where(kinds == kinds[best], factor, 1)
         left[best] = -1  # below any floor from now on
     indices = torch.tensor(stay, dtype=torch.int64, device=boxes.device)
@@ -124,10 +122,12 @@ def _staying(table: np.ndarray, kinds: np.ndarray | None, threshold: float) -> n
     left = np.arange(table.shape[1])
     work = np.empty((3, max(PAIRS, len(left))), dtype=table.dtype)
     limit = table.dtype.type(threshold)
+    in_order = ~np.tri(BLOCK, dtype=bool)  # [BLOCK, BLOCK]: whether the first is better than the second
     stay = [left[:0]]
     while len(left):
         now, rest = table[:, :BLOCK], table[:, BLOCK:]
-        suppresses = np.triu(_ious(now, now, work) > limit, 1)
+        size = now.shape[1]
+        suppresses = (_ious(now, now, work) > limit) & in_order[:size, :size]
         if kinds is None:
             keep = _survivors(suppresses)
             free = _free(now.take(keep, axis=1), rest, limit, work)
@@ -173,10 +173,10 @@ def _survivors(suppresses: np.ndarray) -> np.ndarray:
     Who stays is whom none that stays suppresses. Starting with all, each round settles at least one more box for good,
     in practice many, until nothing changes.
     """
-    keep, before = ~suppresses.any(axis=0), None
+    keep, before = ~np.any(suppresses, axis=0), None
     while before is None or not np.array_equal(keep, before):
-        keep, before = ~suppresses[keep].any(axis=0), keep
-    return keep.nonzero()[0]
+        keep, before = ~np.any(suppresses[keep], axis=0), keep
+    return np.flatnonzero(keep)
 
 
 def _free(kept: np.ndarray, rest: np.ndarray, limit: np.floating, work: np.ndarray) -> np.ndarray:
@@ -186,4 +186,4 @@ def _free(kept: np.ndarray, rest: np.ndarray, limit: np.floating, work: np.ndarr
     for start in range(0, kept.shape[1], step):
         ious = _ious(kept[:, start : start + step], rest, work)
         np.maximum(most, np.maximum.reduce(ious, axis=0), out=most)
-    return (most <= limit).nonzero()[0]
+    return np.flatnonzero(most <= limit)

@@ -36,6 +36,7 @@ from saccade.structures import Preprocessing
 from saccade.training import precision
 from saccade.training.config import AUGMENTATIONS, FREE_TO_CHANGE, Config, configure, explain_validation
 from saccade.training.display import Display
+from saccade.training.freeze import freeze_all_but
 from saccade.training.loop import Job, Position, train
 from saccade.training.optim import make_optimiser, parameter_groups
 
@@ -76,8 +77,9 @@ def fit(
     model        a name of `list_models()`
     out          the run directory; it must not exist yet, unless `resume`
     weights      what to start from: "imagenet", or the path of a .safetensors or .pth file
-    adapt        "scratch"; or from weights "probe": a linear classifier on the features, in seconds; or "finetune":
-                 first the new classifier alone, then all, the encoder slowly. None fine-tunes when there are weights
+    adapt        "scratch"; or from weights "probe": a linear classifier on the features, in seconds; "freeze": the
+                 new last layer alone, on augmented images; or "finetune": first that alone, then all, the encoder
+                 slowly. None fine-tunes when there are weights
     resume       go on from the last checkpoint in `out`
     skip_broken  leave out images that cannot be read, and list them, instead of stopping before step 0
     options      settings, by the names of `saccade.training.config.Config`: epochs, batch_size, learning_rate, seed ...
@@ -275,6 +277,7 @@ def _job(
 ) -> Job:
     train, val = source.splits["train"], source.splits.get("val")
     network.to(accelerator.device)
+    frozen = freeze_all_but(network, network.head) if card.adapt == "freeze" else []
     augmentation = config.augmentation if isinstance(config.augmentation, Augmentation) else None
     data = Dataset(train, card.preprocessing, augmentation, config.seed)
     return Job(
@@ -294,6 +297,7 @@ def _job(
         accelerator=accelerator,
         fingerprint=_fingerprint(source),
         display=display,
+        frozen=frozen,
     )
 
 

@@ -55,7 +55,11 @@ def write_fit_report(
         )
     sections.append(_settings(card))
     title = f"{card.model} on {Path(card.data).name}"
-    starts = {"finetune": f"fine-tuned from {card.weights}", "probe": f"a probe on the features of {card.weights}"}
+    starts = {
+        "finetune": f"fine-tuned from {card.weights}",
+        "freeze": f"a new last layer on {card.weights}",
+        "probe": f"a probe on the features of {card.weights}",
+    }
     start = starts.get(card.adapt, "trained from scratch")
     subtitle = f"{start} on {len(train):,} images of {len(card.classes)} classes"
     checkpoint.write(folder / "report.html", render(Page(title, subtitle, facts, sections)))

@@ -80,6 +80,7 @@ OF_A_PROBE = ONLY_PROBE | {"batch_size", "augmentation", "size", "hold_out", "wo
 ADAPT: dict[str, dict[str, Any]] = {
     "scratch": {},
     "probe": {},
+    "freeze": {"epochs": 12, "batch_size": 16, "learning_rate": 1e-3, "ema": 0.98},
     "finetune": {
         "epochs": 12,
         "batch_size": 16,
@@ -99,7 +100,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 def configure(adapt: str, options: Mapping[str, Any]) -> Config:
     """The settings for one way of adapting, with some of them chosen.
 
-    adapt    "scratch", "probe" or "finetune"
+    adapt    "scratch", "probe", "freeze" or "finetune"
     options  by the names of `Config`; None leaves a setting as it is
 
     Raises UsageError that names the nearest setting, or what is wrong with a value.

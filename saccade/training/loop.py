@@ -8,6 +8,7 @@ import copy
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,6 +70,7 @@ class Job:
     """All that a training needs. It is handed a model, it never makes one.
 
     fingerprint  of the data: a checkpoint made with other data is refused
+    frozen       modules that stay in evaluation mode while the others train
     """
 
     model: nn.Module
@@ -82,6 +84,7 @@ class Job:
     accelerator: Accelerator
     fingerprint: str
     display: Display = field(default_factory=Display)
+    frozen: Sequence[nn.Module] = ()
 
 
 @dataclass
@@ -141,6 +144,8 @@ def _train_epoch(session: _Session) -> float:
     """The steps of one epoch, from where the position is; returns images a second."""
     job, position, config = session.job, session.position, session.job.config
     job.model.train()
+    for module in job.frozen:
+        module.eval()
     job.display.begin_epoch(position.epoch, config.epochs, len(job.train), position.step)
     begun, images = time.monotonic(), 0
     for batch in job.train.epoch(position.epoch, position.step):

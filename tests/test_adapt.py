@@ -1,4 +1,4 @@
-"""Probing: stored features are never stale, the head is logistic regression, encoders stay as they are."""
+"""Adapting: stored features are never stale, the head is logistic regression, what is frozen stays as it is."""
 
 import json
 import re
@@ -20,6 +20,7 @@ from saccade.models import create_model, create_probe
 from saccade.recipes.fit import Run
 from saccade.training import features
 from saccade.training.features import FeatureStore, key_of
+from saccade.training.freeze import freeze_all_but
 from saccade.training.linear import STRENGTHS, _folds, fit_linear
 
 
@@ -262,3 +263,36 @@ def test_settings_that_mean_nothing(tmp_path: Path, weights: Path) -> None:
         saccade.fit("digits", model="lenet", out=tmp_path / "run", layer=1)
     with pytest.raises(UsageError, match="probe needs weights"):
         saccade.fit("digits", model="lenet", adapt="probe", out=tmp_path / "run")
+
+
+# --- freezing ---------------------------------------------------------------------------------------------------------
+
+
+def test_frozen_means_frozen(tmp_path: Path) -> None:
+    """Not a bit of the encoder changes, statistics of batch norm included, while the head learns."""
+    start = create_model("resnet20_cifar", 10)
+    for _ in range(3):  # statistics that are not those of the start
+        start.train()(torch.randn(8, 3, 32, 32) * 2 + 1)
+    path = tmp_path / "start.safetensors"
+    save_file({key: value.contiguous() for key, value in start.state_dict().items()}, path)
+    options = {"epochs": 2, "workers": 0, "ema": 0.9, "weight_decay": 0.5}
+    saccade.fit("digits", model="resnet20_cifar", weights=path, adapt="freeze", out=tmp_path / "run", **options)
+    after = load_weights(tmp_path / "run")
+    same = {key for key, value in start.state_dict().items() if torch.equal(value, after[key])}
+    assert after.keys() - same == {"fc.weight", "fc.bias"}
+    saccade.fit("digits", model="resnet20_cifar", weights=path, adapt="finetune", out=tmp_path / "other", **options)
+    moved = load_weights(tmp_path / "other")
+    assert not torch.equal(moved["bn1.running_mean"], after["bn1.running_mean"])
+
+
+def test_freezing_leaves_the_head_alone() -> None:
+    network = create_model("mobilenet_v2", 5)
+    frozen = freeze_all_but(network, network.head)
+    network.train()
+    for module in frozen:
+        module.eval()
+    learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert learning == {"classifier.1.weight", "classifier.1.bias"}
+    assert not any(module.training for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    network(torch.randn(2, 3, 64, 64)).sum().backward()
+    assert {name for name, parameter in network.named_parameters() if parameter.grad is not None} == learning
