@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from benchmarks.worker import serve
 
@@ -17,7 +16,7 @@ from benchmarks.worker import serve
 def serve_once(side: str, module: str, quantity: str, file: str, about: str) -> None:
     """Answer each round by running `module` FILE in a process of its own.
 
-    quantity  what the speed is of: "seconds", or "megabytes" of memory at the peak beyond what the process had before
+    quantity  what the speed is of: "seconds", or "megabytes" of memory at the peak, imports and all
     """
 
     def one_round() -> tuple[int, float]:
@@ -29,10 +28,9 @@ def serve_once(side: str, module: str, quantity: str, file: str, about: str) -> 
 
 
 def do_once(work: Callable[[], int]) -> None:
-    """Do it, and print how much it was, how long it took, and by how much memory grew. Linux only."""
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    """Do it, and print how much it was, how long it took, and how much memory the process had at most. Linux only."""
     started = time.perf_counter()
     amount = work()
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"amount": amount, "seconds": seconds, "megabytes": (peak - before) / 1e6, "all": peak / 1e6}))
+    print(json.dumps({"amount": amount, "seconds": seconds, "megabytes": peak / 1e6}))

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from saccade.geometry import boxes, keypoints, masks
+from saccade.geometry import keypoints, masks
 from saccade.geometry.masks import Mask
 from saccade.geometry.view import Size, View
+
+if TYPE_CHECKING:
+    # Data sets are read, checked and converted without torch, which takes seconds and memory to import.
+    import torch
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -105,7 +108,7 @@ class Batch:
     truths   what metrics compare with, in original pixels, one an image; None each in training
     """
 
-    images: torch.Tensor
+    images: "torch.Tensor"
     targets: Any
     views: Sequence[View] = field(repr=False)
     ids: Sequence[str]
@@ -114,10 +117,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: "torch.device") -> "Batch":
         """The same batch on `device`."""
         images, targets = self.images.to(device, non_blocking=True), self.targets
-        if isinstance(targets, torch.Tensor):
+        if hasattr(targets, "to"):
             targets = targets.to(device, non_blocking=True)
         return replace(self, images=images, targets=targets)
 
@@ -252,7 +255,7 @@ class Instances:
             raise ValueError(
                 f"Instances of an image of (height, width) {self.size} cannot move by a view of {view.source}"
             )
-        fields: dict[str, Any] = {"size": view.size, "boxes": boxes.move(self.boxes, view)}
+        fields: dict[str, Any] = {"size": view.size, "boxes": view.move_boxes(self.boxes)}
         if self.masks is not None:
             fields["masks"] = tuple(mask and masks.move(mask, view) for mask in self.masks)
         if self.keypoints is not None:

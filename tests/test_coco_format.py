@@ -4,6 +4,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from saccade.data.findings import DataError, Findings
 from saccade.data.formats import coco, coco_json, folder
 from saccade.data.formats.coco_skeletons import mirror_of
 from saccade.data.formats.coco_write import xywh_from_xyxy
+from saccade.data.formats.listed import inside
 from saccade.data.formats.writing import safe_names, start_folder, write_images
 from saccade.data.objects import Objects, PackedMasks
 from saccade.data.source import Source, Split
@@ -216,9 +218,19 @@ def test_what_a_set_does_not_say_is_measured(tmp_path: Path) -> None:
     assert theirs.anns[2]["segmentation"] == []
 
 
+def test_ids_that_are_not_apart_are_numbered_anew(tmp_path: Path) -> None:
+    source = everything(tmp_path / "origin", names=("train",))
+    for number, ids in enumerate((np.full(9, 5), np.arange(9), np.arange(9) + 3)):
+        objects = replace(objects_of(source, "train"), ids=ids, noun="annotation")
+        changed = source.with_splits({"train": replace(source.splits["train"], objects=objects)})
+        coco.write(changed, tmp_path / str(number))
+        theirs = official(tmp_path / str(number) / "annotations/instances_train.json")
+        assert list(theirs.anns) == list(range(3, 12) if number == 2 else range(1, 10))
+
+
 def test_a_set_without_objects_is_not_written(tmp_path: Path, class_folders: Callable[..., Path]) -> None:
     source = folder.read(class_folders(tmp_path / "photos", {"cats": 1, "dogs": 1}), Findings())
-    with pytest.raises(UsageError, match="no boxes, masks or keypoints"):
+    with pytest.raises(UsageError, match="COCO holds things in its images; choose csv or folders"):
         coco.write(source, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
@@ -279,11 +291,28 @@ def test_keypoints_come_from_the_file_beside(tmp_path: Path, paint: Callable[...
     assert objects.keypoints.tolist() == [[[0, 0, 0], [0, 0, 0]], [[3, 4.25, 2], [0, 0, 0]]]
     assert objects.skeleton.edges == ((0, 1),) and objects.skeleton.sigmas == (0.05, 0.05)
     assert any("captions_val2017.json" in note for note in source.notes)
-    poses["annotations"][0]["id"] = 99
+    poses["annotations"][0]["id"] = 8
     file.write_text(json.dumps(poses))
     findings = Findings(strict=False)
     coco.read(tmp_path, findings)
-    assert [(found.kind, found.where) for found in findings.kept] == [("unknown annotation", f"{file}: annotation 99")]
+    assert [(found.kind, found.where) for found in findings.kept] == [("unknown annotation", f"{file}: annotation 8")]
+
+
+def test_classes_are_in_the_order_of_their_ids_over_all_splits(put: Callable[[Any], Path]) -> None:
+    file = put(small())
+    assert list(coco_json.index(file, Findings()).categories) == [3, 18]
+    file.rename(file.with_name("train.json"))
+    late = small()
+    late["categories"].insert(1, {"id": 5, "name": "boat"})
+    put(late).rename(file.with_name("val.json"))
+    source = coco.read(file.parent, Findings())
+    assert source.classes == ("car", "boat", "dog")
+    assert all(objects_of(source, split).labels.tolist() == [0, 2] for split in ("train", "val"))
+
+
+def test_names_of_files_lead_nowhere_else() -> None:
+    names = ["a.png", "../../a/./b\\c.png", "/etc/passwd", "a/../../b.png", "..", ""]
+    assert [inside(name) for name in names] == ["a.png", "a/b/c.png", "etc/passwd", "b.png", "", ""]
 
 
 def test_two_files_of_one_split_and_two_meanings_of_an_id_are_refused(put: Callable[[Any], Path]) -> None:

@@ -186,7 +186,7 @@ def test_classes_of_images_go_there_and_back(tmp_path: Path, class_folders: Call
     kept = huggingface.read(tmp_path / "arrays", Findings()).splits["all"]
     assert np.array_equal(kept.open(0).pixels("L")[0][..., 0], np.eye(4, dtype=np.uint8))
     bare = Source("x", "made up", ("a",), {"all": Split(np.zeros((1, 4, 4), np.uint8), ["0"])})
-    with pytest.raises(UsageError, match="neither boxes nor a class"):
+    with pytest.raises(UsageError, match="has nothing, and Hugging Face holds things"):
         huggingface.write(bare, tmp_path / "bare")
 
 

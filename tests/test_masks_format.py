@@ -528,6 +528,6 @@ def test_what_is_lost_is_said(tmp_path):
 def test_only_what_it_can_hold_is_written(tmp_path):
     images = np.zeros((1, 8, 8), dtype=np.uint8)
     source = Source("digits", "made", ("0",), {"all": Split(images, ["a"], np.zeros(1, dtype=np.int64))})
-    with pytest.raises(UsageError, match="no label for every pixel"):
+    with pytest.raises(UsageError, match="images with masks holds a class for every pixel; choose csv"):
         masks.write(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -215,7 +215,7 @@ def test_classes_out_of_order_or_unused_are_said(tmp_path: Path) -> None:
     ]
     assert table.read(tmp_path / "copy", Findings()).classes == ("a", "b")
     bare = Source("x", "made up", ("a",), {"all": Split(images, ["0", "1"])})
-    with pytest.raises(UsageError, match="neither boxes nor a class"):
+    with pytest.raises(UsageError, match="has nothing, and a table holds things"):
         table.write(bare, tmp_path / "bare")
 
 

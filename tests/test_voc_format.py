@@ -633,7 +633,9 @@ def test_masks_that_cannot_be_carried(tmp_path):
 def test_only_what_it_can_hold_is_written(tmp_path):
     images = np.zeros((1, 8, 8), dtype=np.uint8)
     source = Source("digits", "made", ("0",), {"all": Split(images, ["a"], np.zeros(1, dtype=np.int64))})
-    with pytest.raises(UsageError, match="neither objects nor pixel labels"):
+    with pytest.raises(
+        UsageError, match="Pascal VOC holds things in its images or a class for every pixel; choose csv"
+    ):
         voc.write(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

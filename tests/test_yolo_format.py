@@ -627,7 +627,7 @@ def test_keypoints_push_masks_out(tmp_path):
 def test_only_what_it_can_hold_is_written(tmp_path):
     images = np.zeros((1, 8, 8), dtype=np.uint8)
     source = Source("digits", "made", ("0",), {"all": Split(images, ["a"], np.zeros(1, dtype=np.int64))})
-    with pytest.raises(UsageError, match="no objects in its images"):
+    with pytest.raises(UsageError, match="YOLO holds things in its images; choose csv"):
         yolo.write(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

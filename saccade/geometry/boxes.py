@@ -1,7 +1,8 @@
 """Boxes: upright rectangles as xyxy (left, top, right, bottom), continuous pixels. Every other form is named.
 
-Conversions, `clip` and `move` take what data sets have (numpy); conversions, `clip` and all measures what networks
-give (torch), and let gradients through. A box whose right is not beyond its left, or bottom beyond its top, is empty.
+Conversions and `clip` take what data sets have (numpy) and what networks give (torch); measures take torch, and let
+gradients through. How boxes move with their image, `View.move_boxes` says. A box whose right is not beyond its left, or
+bottom beyond its top, is empty.
 """
 
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade.geometry.view import Size, View
+from saccade.geometry.view import Size
 
 Boxes = TypeVar("Boxes", np.ndarray, Tensor)
 
@@ -46,18 +47,6 @@ def clip(boxes: Boxes, size: Size) -> Boxes:
     height, width = size
     left, right = left.clip(0, width), right.clip(0, width)
     return _stacked(boxes, left, top.clip(0, height), right, bottom.clip(0, height))
-
-
-def move(boxes: np.ndarray, view: View) -> np.ndarray:
-    """The smallest upright boxes around what the view makes of these, not clipped to what it shows.
-
-    boxes  [..., 4] xyxy, original pixels
-
-    Returns [..., 4] float64 xyxy, network pixels.
-    """
-    corners = boxes[..., [[0, 1], [2, 1], [0, 3], [2, 3]]]
-    moved = view.move_points(corners)
-    return np.concatenate([moved.min(axis=-2), moved.max(axis=-2)], axis=-1)
 
 
 def area(boxes: Tensor) -> Tensor:

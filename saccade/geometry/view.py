@@ -94,6 +94,16 @@ class View:
         matrix = self.matrix
         return np.asarray(points, dtype=np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
 
+    def move_boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """The smallest upright boxes around what this view makes of boxes, not clipped to what it shows.
+
+        boxes  [..., 4] xyxy, original pixels
+
+        Returns [..., 4] float64 xyxy, network pixels.
+        """
+        moved = self.move_points(boxes[..., [[0, 1], [2, 1], [0, 3], [2, 3]]])
+        return np.concatenate([moved.min(axis=-2), moved.max(axis=-2)], axis=-1)
+
     @property
     def shrink(self) -> float:
         """How many original pixels one network pixel spans, along the original's axis where that is less."""

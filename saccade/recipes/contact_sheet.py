@@ -17,14 +17,13 @@ from saccade.data.decode import DecodeError
 from saccade.data.findings import DataError, Findings
 from saccade.data.source import Source, Split, read
 from saccade.errors import UsageError, unknown
-from saccade.geometry import masks
 from saccade.geometry.view import View
 from saccade.keyed import generator
 from saccade.progress import track
 from saccade.report.draw import draw
 from saccade.report.lettering import plate
 from saccade.report.page import TINY, Fact, Listing, Page, Pictures, Prose, Section, Tile, render
-from saccade.structures import VOID, Instances, LabelMap
+from saccade.structures import VOID, LabelMap
 
 LONGEST = 512  # pixels of an image on the sheet
 CELL, LETTERS = 480, 18  # of the picture: how wide a tile is, and the font's size
@@ -181,7 +180,7 @@ def show_image(source: Source, name: str, index: int) -> Shown:
             _check_size(things.size, picture.size)
             classes = {source.classes[label]: n for label, n in sorted(Counter(things.labels.tolist()).items())}
             title = _title(classes, counted=True)
-            pictures.append(draw(image, _moved(things, view), source.classes, split.objects.skeleton))
+            pictures.append(draw(image, things.moved(view), source.classes, split.objects.skeleton))
         if split.label_maps is not None:
             known = split.label_maps[index]
             _check_size((known.labels.shape[0], known.labels.shape[1]), picture.size)
@@ -208,18 +207,6 @@ def _sheet_view(size: tuple[int, int]) -> View:
     if factor >= 1:
         return view
     return view.resized((max(1, round(factor * size[0])), max(1, round(factor * size[1]))))
-
-
-def _moved(things: Instances, view: View) -> Instances:
-    """The same things on a smaller image."""
-    corners = view.move_points(things.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
-    moved = replace(things, size=view.size, boxes=corners)
-    if things.masks is not None:
-        moved = replace(moved, masks=tuple(mask and masks.move(mask, view) for mask in things.masks))
-    if things.keypoints is not None:
-        points = np.concatenate([view.move_points(things.keypoints[..., :2]), things.keypoints[..., 2:]], axis=2)
-        moved = replace(moved, keypoints=points)
-    return moved
 
 
 def _title(classes: dict[str, int], counted: bool) -> str:

@@ -106,34 +106,36 @@ class Collector:
     def finish(self) -> Objects:
         """All of them by image, within an image in the order of the file."""
         masks = self._masks.packed()
-        images, ids = self._column("images"), self._column("ids")
+        images, ids = self._columns.pop("images").array(), self._columns.pop("ids").array()
         order = np.argsort(images, kind="stable")
         if repeated := self._repeated(ids):
             order = order[~np.isin(order, repeated)]
         in_order = len(order) == len(images) and bool((order[1:] > order[:-1]).all())
-        chosen = slice(None) if in_order else order
-        count = len(order)
         starts = starts_of(np.bincount(images[order], minlength=len(self.sizes)))
-        del images
-        boxes = self._column("boxes")[chosen]  # the largest first, so that its room is free for the others
+        places = np.full(len(images), -1, dtype=np.int32)
+        places[order] = np.arange(len(order), dtype=np.int32)
+        ids, masks = ids[order], masks if masks is None or in_order else masks.take(order)
+        count = len(order)
+        del images, order  # what follows is the largest, and wants their room
+
+        def column(name: str) -> np.ndarray:
+            return self._columns.pop(name).array(places)
+
         return Objects(
             starts=starts,
             sizes=self.sizes,
-            boxes=boxes,
-            labels=self._column("labels")[chosen],
-            crowd=self._column("crowd")[chosen],
+            boxes=column("boxes"),
+            labels=column("labels"),
+            crowd=column("crowd"),
             difficult=np.zeros(count, dtype=bool),
-            areas=self._column("areas")[chosen],
-            masks=masks if masks is None or in_order else masks.take(order),
-            keypoints=None if self.skeleton is None else self._column("keypoints")[chosen],
+            areas=column("areas"),
+            masks=masks,
+            keypoints=None if self.skeleton is None else column("keypoints"),
             skeleton=self.skeleton,
-            ids=ids[chosen],
+            ids=ids,
             noun="annotation",
             files=[str(self.file)],
         )
-
-    def _column(self, name: str) -> np.ndarray:
-        return self._columns.pop(name).array()
 
     def _repeated(self, ids: np.ndarray) -> list[int]:
         """Which annotations have the id of one before them."""
@@ -175,17 +177,33 @@ class Collector:
 
 
 class _Column:
-    """An array [n, *shape] that grows at its end, in place: a list of pieces would take twice the memory to join."""
+    """An array [n, *shape] that grows by pieces, which are let go one by one as they are joined."""
 
     def __init__(self, dtype: type[np.generic], *shape: int) -> None:
-        self._dtype, self._shape, self._bytes = dtype, shape, bytearray()
+        self._dtype, self._shape = dtype, shape
+        self._pieces: list[np.ndarray] = []
 
     def add(self, values: "np.ndarray | list[float] | list[int]") -> None:
-        self._bytes += np.ascontiguousarray(values, dtype=self._dtype).tobytes()
+        self._pieces.append(np.array(values, dtype=self._dtype))
 
-    def array(self) -> np.ndarray:
-        """All of it; nothing can be added from then on."""
-        return np.frombuffer(self._bytes, dtype=self._dtype).reshape(-1, *self._shape)
+    def array(self, places: np.ndarray | None = None) -> np.ndarray:
+        """All of it; nothing is left here.
+
+        places  [n] where each row goes, below 0 for nowhere; None leaves them in their order
+        """
+        end = sum(map(len, self._pieces))
+        count = end if places is None else int((places >= 0).sum())
+        joined = np.empty((count, *self._shape), dtype=self._dtype)
+        while self._pieces:
+            piece = self._pieces.pop()
+            begin = end - len(piece)
+            if places is None:
+                joined[begin:end] = piece
+            else:
+                rows = places[begin:end]
+                joined[rows[rows >= 0]] = piece[rows >= 0]
+            end = begin
+        return joined
 
 
 class _Masks:

@@ -8,10 +8,9 @@ from typing import Any, BinaryIO
 import msgspec
 import numpy as np
 
-from saccade.data.formats.writing import left_out, start_folder, write_images
+from saccade.data.formats.writing import left_out, require, start_folder, write_images
 from saccade.data.objects import Objects
 from saccade.data.source import Source, Split
-from saccade.errors import UsageError
 from saccade.geometry.decimals import shortest
 from saccade.geometry.masks import Mask, Runs, area, compressed
 from saccade.geometry.view import Size
@@ -23,10 +22,7 @@ def write(source: Source, out: Path) -> list[str]:
 
     Images and categories are numbered from 1. An area that the set does not give is the mask's, or else the box's.
     """
-    if not any(split.objects for split in source.splits.values()):
-        raise UsageError(
-            f"{source.name} has no boxes, masks or keypoints, which is what COCO holds; choose a format for it"
-        )
+    require(source, ("objects",), "COCO")
     start_folder(out)
     (out / "annotations").mkdir()
     categories = _categories(source)
@@ -78,6 +74,11 @@ def _write_annotations(file: BinaryIO, objects: Objects, posed: list[bool]) -> N
     numbered = objects.noun == "annotation" and (objects.ids > 0).all() and len(set(objects.ids)) == objects.count
     ids = objects.ids if numbered else np.arange(1, objects.count + 1)
     boxes = xywh_from_xyxy(objects.boxes)
+    # All numbers at once: a ring at a time would take ten times as long.
+    if objects.masks is not None:
+        objects = replace(objects, masks=replace(objects.masks, points=shortest(objects.masks.points)))
+    if objects.keypoints is not None:
+        objects = replace(objects, keypoints=shortest(objects.keypoints))
     for image in track(range(len(objects)), "writing annotations", len(objects)):
         found = objects[image]
         masks = found.masks or (None,) * len(found)
@@ -93,7 +94,7 @@ def _write_annotations(file: BinaryIO, objects: Objects, posed: list[bool]) -> N
             }
             if objects.keypoints is not None and posed[objects.labels[m]]:
                 annotation["num_keypoints"] = int((objects.keypoints[m, :, 2] > 0).sum())
-                annotation["keypoints"] = shortest(objects.keypoints[m]).ravel().tolist()
+                annotation["keypoints"] = objects.keypoints[m].ravel().tolist()
             # Whole numbers without a point, as COCO has them. The one text in it, compressed runs, has no point either.
             text = msgspec.json.encode(annotation).replace(b".0,", b",").replace(b".0]", b"]")
             file.write((b",\n" if m else b"\n") + text)
@@ -110,7 +111,7 @@ def _segmentation(mask: Mask | None) -> "list[list[float]] | dict[str, Any]":
         return []
     if isinstance(mask, Runs):
         return {"size": list(mask.size), "counts": compressed(mask).decode()}
-    return [shortest(ring).ravel().tolist() for ring in mask.rings]
+    return [ring.ravel().tolist() for ring in mask.rings]
 
 
 def xywh_from_xyxy(boxes: np.ndarray) -> np.ndarray:

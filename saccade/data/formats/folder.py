@@ -8,9 +8,8 @@ import numpy as np
 
 from saccade.data.decode import SUFFIXES
 from saccade.data.findings import DataError, Findings
-from saccade.data.formats.writing import start_folder, write_images
+from saccade.data.formats.writing import require, start_folder, write_images
 from saccade.data.source import Source, Split, labels_of
-from saccade.errors import UsageError
 
 NAME = "class folders"
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -54,8 +53,7 @@ def read(path: Path, findings: Findings) -> Source:
 def write(source: Source, out: Path) -> list[str]:
     """A copy of the set as class folders: out/train/cats/1.jpg, or out/cats/1.jpg where it is not divided."""
     lost = [f"{what} were left out" for what in ("objects", "label_maps") if source.has(what)]
-    if not source.has("labels"):
-        raise UsageError(f"{source.name} has no class for each image, and class folders hold nothing else; try coco")
+    require(source, ("labels",), NAME)
     start_folder(out)
     for name, split in source.splits.items():
         classes = [source.classes[label] for label in labels_of(split)]

@@ -17,7 +17,7 @@ from PIL import Image
 from saccade.data.findings import DataError, Findings
 from saccade.data.formats.coco_write import xywh_from_xyxy
 from saccade.data.formats.folder import SPLIT_NAMES
-from saccade.data.formats.writing import left_out, start_folder
+from saccade.data.formats.writing import left_out, require, start_folder
 from saccade.data.objects import Objects, starts_of
 from saccade.data.sizes import upright_size
 from saccade.data.source import Source, Split
@@ -210,11 +210,7 @@ def write(source: Source, out: Path) -> list[str]:
     """A copy in the new folder `out`, as `save_to_disk` makes it, the encoded images inside."""
     datasets = _library()
     boxed = any(split.objects is not None for split in source.splits.values())
-    if not boxed and not source.has("labels"):
-        raise UsageError(
-            f"{source.name} has neither boxes nor a class for each image, which is what is kept here; "
-            f"choose another format"
-        )
+    require(source, ("objects", "labels"), NAME)
     start_folder(out)
     label = datasets.ClassLabel(names=list(source.classes))
     inner = {"bbox": datasets.List(datasets.Value("float64"), length=4), "category": label}

@@ -40,11 +40,10 @@ from saccade.data.formats.mask_classes import (
     with_palette,
 )
 from saccade.data.formats.texts import LARGEST_YAML, fit_names, yaml_of
-from saccade.data.formats.writing import start_folder, write_images
+from saccade.data.formats.writing import require, start_folder, write_images
 from saccade.data.label_maps import LabelMaps
 from saccade.data.sizes import upright_sizes
 from saccade.data.source import Source, Split
-from saccade.errors import UsageError
 from saccade.progress import track
 from saccade.structures import VOID
 
@@ -253,8 +252,7 @@ def write(source: Source, out: Path) -> list[str]:
 
     The masks are grey, with the labels as values and 255 as void; with a palette where the set has colours.
     """
-    if not source.has("label_maps"):
-        raise UsageError(f"{source.name} has no label for every pixel, and masks hold nothing else; try coco")
+    require(source, ("label_maps",), NAME)
     start_folder(out)
     lost: list[str] = []
     for name, split in source.splits.items():

@@ -185,7 +185,7 @@ def _lines(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The rows below the header that are not empty, each with the number of its line."""
     reader = None
     try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
+        with file.open(encoding="utf-8", newline="") as opened:
             reader = csv.reader(opened, delimiter=delimiter, skipinitialspace=True)
             for cells in itertools.islice(reader, 1, None):
                 if any(cells):

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from saccade.data.formats.texts import fit_names
-from saccade.data.formats.writing import left_out, start_folder, write_images
+from saccade.data.formats.writing import left_out, require, start_folder, write_images
 from saccade.data.source import Source, Split
-from saccade.errors import UsageError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -21,11 +20,7 @@ def write(source: Source, out: Path) -> list[str]:
     Boxes as xmin, ymin, xmax, ymax, label, where the set has objects; else the label of each image.
     """
     boxed = any(split.objects is not None for split in source.splits.values())
-    if not boxed and not source.has("labels"):
-        raise UsageError(
-            f"{source.name} has neither boxes nor a class for each image, which is what a table holds; "
-            f"choose another format"
-        )
+    require(source, ("objects", "labels"), "a table")
     start_folder(out)
     classes, lost = fit_names(source.classes)
     with (out / "annotations.csv").open("w", encoding="utf-8", newline="") as file:

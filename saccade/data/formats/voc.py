@@ -35,12 +35,11 @@ from saccade.data.formats.voc_files import (
     write_annotation,
 )
 from saccade.data.formats.voc_layout import Layout, child, find_layout, recognises
-from saccade.data.formats.writing import start_folder, write_images
+from saccade.data.formats.writing import require, start_folder, write_images
 from saccade.data.label_maps import LabelMaps
 from saccade.data.objects import Objects, PackedMasks, starts_of
 from saccade.data.sizes import upright_size, upright_sizes
 from saccade.data.source import Source, Split
-from saccade.errors import UsageError
 from saccade.geometry.masks import Mask, Polygon
 from saccade.progress import track
 from saccade.structures import VOID
@@ -235,8 +234,7 @@ def _split(
 
 def write(source: Source, out: Path) -> list[str]:
     """A copy of the set as a development kit: JPEGImages, Annotations, ImageSets, and PNG files of pixels."""
-    if not source.has("objects") and not source.has("label_maps"):
-        raise UsageError(f"{source.name} has neither objects nor pixel labels, and VOC holds nothing else; try folders")
+    require(source, ("objects", "label_maps"), "Pascal VOC")
     start_folder(out)
     lost: Counter[str] = Counter()
     classes, changed = fit_names(source.classes)

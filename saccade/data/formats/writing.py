@@ -11,10 +11,17 @@ from PIL import Image
 
 from saccade.data.decode import SUFFIXES
 from saccade.data.findings import DataError
-from saccade.data.source import Split
+from saccade.data.objects import Objects
+from saccade.data.source import Source, Split
 from saccade.errors import UsageError
 from saccade.progress import track
 
+# What a set knows of its images, and the formats that are made for it.
+KINDS = {
+    "labels": ("a class for each image", "csv or folders"),
+    "objects": ("things in its images", "coco"),
+    "label_maps": ("a class for every pixel", "masks"),
+}
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
 LEFT_OUT = {
     "masks": "the masks of {} objects were left out",
@@ -26,6 +33,20 @@ LEFT_OUT = {
     "label maps": "the label maps of {} images were left out",
 }
 LONGEST = 200  # bytes of one part of a name; file systems allow 255, and a number and a suffix may be added
+
+
+def require(source: Source, kinds: Sequence[str], form: str) -> None:
+    """Raise UsageError, saying what to choose instead, when a set has none of what a format is for.
+
+    kinds  fields of `Split`: "labels", "objects", "label_maps"
+    form   what the format is called
+    """
+    has = [kind for kind in KINDS if any(getattr(split, kind) is not None for split in source.splits.values())]
+    if not set(has) & set(kinds):
+        words = " or ".join(KINDS[kind][0] for kind in kinds)
+        known = " and ".join(KINDS[kind][0] for kind in has) or "nothing"
+        better = "; choose " + " or ".join(KINDS[kind][1] for kind in has) if has else ""
+        raise UsageError(f"{source.name} has {known}, and {form} holds {words}{better}")
 
 
 def start_folder(folder: Path) -> None:
@@ -123,7 +144,7 @@ def left_out(splits: Sequence[Split], kinds: Collection[str]) -> list[str]:
         found["label maps"] = len(split) if split.label_maps is not None else 0
         if (objects := split.objects) is not None:
             found["crowd"], found["difficult"] = int(objects.crowd.sum()), int(objects.difficult.sum())
-            found["areas"] = int((~np.isnan(objects.areas)).sum())
+            found["areas"] = _own_areas(objects)
             if (masks := objects.masks) is not None:
                 found["masks"] = int(((np.diff(masks.ring_starts) > 0) | (np.diff(masks.count_starts) > 0)).sum())
             if objects.keypoints is not None:
@@ -131,6 +152,15 @@ def left_out(splits: Sequence[Split], kinds: Collection[str]) -> list[str]:
         for kind in kinds:
             counts[kind] += found.get(kind, 0)
     return [LEFT_OUT[kind].format(count) for kind, count in counts.items() if count]
+
+
+def _own_areas(objects: Objects) -> int:
+    """How many areas say more than the box, or the mask, says already."""
+    left, top, right, bottom = objects.boxes.T
+    own = np.abs(objects.areas - (right - left) * (bottom - top)) > 0.01 * np.abs(objects.areas)
+    if (masks := objects.masks) is not None:
+        own &= (np.diff(masks.ring_starts) == 0) & (np.diff(masks.count_starts) == 0)
+    return int(own.sum())
 
 
 class _Taken:

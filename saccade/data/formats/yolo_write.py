@@ -8,12 +8,11 @@ import numpy as np
 import yaml
 
 from saccade.data.formats.texts import fit_names
-from saccade.data.formats.writing import start_folder, write_images
+from saccade.data.formats.writing import require, start_folder, write_images
 from saccade.data.formats.yolo_lines import known_skeleton
 from saccade.data.objects import Objects
 from saccade.data.sizes import upright_sizes
 from saccade.data.source import Source
-from saccade.errors import UsageError
 from saccade.geometry.masks import Mask, Polygon, bitmap, polygon_from_bitmap
 from saccade.geometry.view import Size
 from saccade.progress import track
@@ -24,8 +23,7 @@ NEAR = 0.01  # pixels; COCO's boxes are rounded to so much
 
 def write(source: Source, out: Path) -> list[str]:
     """A copy of the set: images/train, labels/train ... and data.yaml; images/ and labels/ where it is not divided."""
-    if not source.has("objects"):
-        raise UsageError(f"{source.name} has no objects in its images, and YOLO holds nothing else; try folders")
+    require(source, ("objects",), "YOLO")
     start_folder(out)
     lost: Counter[str] = Counter()
     classes, changed = fit_names(source.classes)
