@@ -64,6 +64,16 @@ def test_wrong_objects_are_found_named_and_repaired(tmp_path: Path) -> None:
     assert check(repaired).findings == []
 
 
+def test_boxes_that_are_fractions_of_the_image(tmp_path: Path) -> None:
+    clean = everything(tmp_path, images=2)
+    objects = clean.splits["train"].objects
+    assert objects is not None
+    small = changed(clean, "train", boxes=objects.boxes / [WIDTH, HEIGHT, WIDTH, HEIGHT])
+    found = [finding for finding in check(small).findings if finding.kind == "boxes as fractions"]
+    assert [finding.reason[:5] for finding in found] == ["all 3"]
+    assert "of train" in found[0].reason
+
+
 def test_keypoints_outside_their_box_are_for_a_person_to_mend(tmp_path: Path) -> None:
     clean = everything(tmp_path)
     assert clean.splits["train"].objects is not None

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -218,6 +219,25 @@ def test_what_a_set_does_not_say_is_measured(tmp_path: Path) -> None:
     assert theirs.anns[2]["segmentation"] == []
 
 
+def test_ids_are_kept(put: Callable[[Any], Path], tmp_path: Path) -> None:
+    """What was measured with the ids of one copy can be looked up in the other."""
+    document = small()
+    for image, id in zip(document["images"], (40, 0), strict=True):
+        for annotation in document["annotations"]:
+            if annotation["image_id"] == image["id"]:
+                annotation["image_id"] = id
+        image["id"] = id
+    source = coco.read(put(document), Findings())
+    coco.write(source.with_splits({"all": source.splits["all"].take([1, 0])}), tmp_path / "copy")
+    copied = msgspec.json.decode((tmp_path / "copy/annotations/instances_all.json").read_bytes())
+    for name in ("images", "categories", "annotations"):
+        assert {entry["id"] for entry in copied[name]} == {entry["id"] for entry in document[name]}
+    images = [{image["id"]: image["file_name"] for image in which["images"]} for which in (document, copied)]
+    assert images[0] == images[1]
+    theirs = {a["id"]: (a["image_id"], a["category_id"]) for a in document["annotations"]}
+    assert {a["id"]: (a["image_id"], a["category_id"]) for a in copied["annotations"]} == theirs
+
+
 def test_ids_that_are_not_apart_are_numbered_anew(tmp_path: Path) -> None:
     source = everything(tmp_path / "origin", names=("train",))
     for number, ids in enumerate((np.full(9, 5), np.arange(9), np.arange(9) + 3)):
@@ -405,7 +425,9 @@ def test_what_is_broken_is_named_and_left_out(case: str, put: Callable[[Any], Pa
     assert found.where.startswith(f"{file}: {place[:40]}")
     assert reason in found.reason
     objects = objects_of(source, "all")
-    assert objects.count == (1 if where.startswith("annotations/0") else 2)
+    # An id says nothing of the object: it stays, and gets another one.
+    assert objects.count == (3 if kind == "duplicate id" else 1 if where.startswith("annotations/0") else 2)
+    assert len(set(objects.ids.tolist())) == objects.count
     assert 9 in objects.ids, "the other annotation stays"
     expected = 1 if kind in ("duplicate image", "broken image", "missing image") else 2
     assert len(source.splits["all"]) == expected

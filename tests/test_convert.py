@@ -1,5 +1,7 @@
 """From format to format: nothing is lost that the formats can carry, and what they cannot is said."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from saccade.data.objects import Objects
 from saccade.data.source import Source, read
 from saccade.errors import UsageError
 from saccade.geometry.masks import bitmap
+from saccade.recipes.check import check as run_check
 from saccade.recipes.convert import convert
 
 
@@ -91,6 +94,27 @@ def test_every_format_of_objects_gives_back_what_it_was_given(name: str, tmp_pat
     assert check(again).findings == []
 
 
+@pytest.mark.parametrize("name", WRITABLE)
+def test_a_repaired_copy_is_of_the_same_format(name: str, tmp_path: Path, class_folders: Callable[..., Path]) -> None:
+    if name == "folders":
+        WRITABLE[name].write(read(class_folders(tmp_path / "origin", {"cats": 4, "dogs": 4})), tmp_path / name)
+    else:
+        WRITABLE[name].write(everything(tmp_path / "origin"), tmp_path / name)
+    fixed = run_check(tmp_path / name, fix=tmp_path / "out" / "copy")
+    assert fixed.changes == []
+    assert fixed.listed == tmp_path / "out" / "copy.changes.csv"
+    assert fixed.listed.read_text().splitlines() == ["where,what was wrong,what was done"]
+    before, after = read(tmp_path / name), read(tmp_path / "out" / "copy")
+    assert after.format == before.format == FORMATS[name].NAME
+    assert after.classes == before.classes
+    assert {k: len(split) for k, split in after.splits.items()} == {k: len(s) for k, s in before.splits.items()}
+    with pytest.raises(UsageError, match="not empty"):
+        run_check(tmp_path / name, fix=tmp_path / "out" / "copy")
+    shutil.rmtree(tmp_path / "out" / "copy")
+    with pytest.raises(UsageError, match="is there already"):
+        run_check(tmp_path / name, fix=tmp_path / "out" / "copy")
+
+
 def test_label_maps_come_back(tmp_path: Path) -> None:
     origin = everything(tmp_path / "origin")
     lost = WRITABLE["masks"].write(origin, tmp_path / "copy")
@@ -102,6 +126,41 @@ def test_label_maps_come_back(tmp_path: Path) -> None:
         assert copies is not None
         assert copies.classes == maps.classes
         assert all(np.array_equal(maps[i].labels, copies[i].labels) for i in range(len(split)))
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+@pytest.mark.parametrize("made", [True, False])
+def test_half_a_copy_is_none(fault: BaseException, made: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = everything(tmp_path / "origin")
+    WRITABLE["coco"].write(origin, tmp_path / "coco")
+    copy, out = shutil.copyfile, tmp_path / "out"
+    if made:
+        out.mkdir()
+    copied = 0
+
+    def breaks(source: Path, target: Path) -> None:
+        nonlocal copied
+        copied += 1
+        if copied == 6:
+            raise fault
+        copy(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", breaks)
+    with pytest.raises((KeyboardInterrupt, DataError), match="No space left" if isinstance(fault, OSError) else None):
+        convert(tmp_path / "coco", "yolo", out)
+    assert copied == 6
+    assert (list(out.iterdir()) == []) if made else (not out.exists())
+    monkeypatch.undo()
+    convert(tmp_path / "coco", "yolo", out)
+    assert sorted(entry.name for entry in out.iterdir()) == ["data.yaml", "images", "labels"]
+    same_boxes(read(tmp_path / "coco"), read(out))
+
+
+def test_a_copy_inside_the_set_is_refused(tmp_path: Path) -> None:
+    WRITABLE["coco"].write(everything(tmp_path / "origin"), tmp_path / "coco")
+    with pytest.raises(UsageError, match="its own copy"):
+        convert(tmp_path / "coco", "yolo", tmp_path / "coco" / "yolo")
+    assert not (tmp_path / "coco" / "yolo").exists()
 
 
 def test_converting_twice_is_refused(tmp_path: Path) -> None:

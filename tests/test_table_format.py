@@ -98,12 +98,13 @@ def test_splits_come_from_a_column_or_from_files(put: Callable[..., Path]) -> No
 
 
 def test_what_is_no_table_of_images_is_not_recognised(put: Callable[..., Path], tmp_path: Path) -> None:
-    assert not table.recognises(put("time,value\n1,2\n"))
-    assert not table.recognises(put(b"\x00\xff\n"))
-    assert not table.recognises(put(b""))
+    for content in ("time,value\n1,2\n", b"\x00\xff\n", b"", "a.png,cat\n"):
+        put(content, "one.csv")
+        assert not table.recognises(tmp_path)
     assert not table.recognises(tmp_path / "a.png")
     assert not table.recognises(tmp_path / "nothing")
     put("image,label\na.png,x\n", "one.csv")
+    put("image,label\nb.png,x\n", "two.csv")
     assert not table.recognises(tmp_path), "of two tables nobody knows which"
 
 
@@ -120,6 +121,8 @@ BROKEN = {
     "outside": ("../..,1,2,3,4,cat", "names no image"),
     "short": ("a.png,1,2,3", "has 4 cells; expected 6"),
     "long": ("a.png,1,2,3,4,cat,dog", "has 7 cells; expected 6"),
+    "decimal comma": ('a.png,"1,5",2,3,4,cat', "'1,5' for xmin; expected pixels with a decimal point"),
+    "two lines": ('a.png,1,2,3,4,"cat\ndog"', "has a line break in 'cat\\ndog'; expected a quote"),
     "missing": ("c.png,1,2,3,4,cat", "'c.png' is not in"),
     "of the system": ("/etc/passwd,1,2,3,4,cat", "'etc/passwd' is not in"),
 }
@@ -151,8 +154,14 @@ def test_an_image_has_one_class_and_a_known_split(put: Callable[..., Path]) -> N
 MALFORMED = {
     "a column is missing": (b"image,xmin,ymin,xmax,label\na.png,1,2,3,x\n", "line 1: a box needs the columns"),
     "no line": (b"image,label\n", "lists no image"),
-    "not UTF-8": (b"image,label\na.png,\xff\xfe\n", "line 1 or soon after: is no line"),
-    "a cell without end": (b'image,label\na.png,"' + b"x" * 200_000, "is no line of a table"),
+    "not UTF-8": (b"image,label\na.png,caf\xe9\n", "or soon after: is no text in UTF-8"),
+    "UTF-16": ("image,label\na.png,x\n".encode("utf-16"), "is in UTF-16; save it as UTF-8"),
+    "a cell without end": (b'image,label\na.png,"' + b"x" * 200_000, "line 2: is no row of a table"),
+    "a quote without end": (b'image,label\nb.png,x\na.png,"x\nb.png,y\n', "line 3: is no row of a table"),
+    "a spreadsheet's": (b"sep=;\r\nimage;label\r\na.png;x\r\n", "line 1: is 'sep=;'"),
+    "no names": (b"a.png,1,2,3,4,cat\n", "line 1: names an image, not the columns"),
+    "other columns": (b"time,value\n1,2\n", "line 1: is 'time,value'; expected the names of columns"),
+    "empty": (b"", "line 1: is ''; expected"),
     "no image is there": (b"image,label\nc.png,x\nd.png,x\n", "none of its 2 images is there, 'c.png' the first"),
 }
 

@@ -15,6 +15,7 @@ from saccade.data.formats import yolo
 from saccade.data.formats.yolo_write import ring_of
 from saccade.data.objects import Objects, PackedMasks, starts_of
 from saccade.data.source import Source, Split
+from saccade.data.source import read as read_any
 from saccade.errors import UsageError
 from saccade.geometry.masks import Mask, Polygon, Runs, bitmap, runs_from_bitmap
 from saccade.structures import Skeleton
@@ -308,7 +309,7 @@ BAD_DATA: dict[str, tuple[str | bytes, str]] = {
     "binary": (b"names: \x00\xff\ntrain: images/train\n" + DATA.encode(), "data.yaml"),
     "an alias": (LAUGHS, "data.yaml: line 2: is no YAML that can be read here (has an alias"),
     "a loop": ("train: &a [*a]\nnames: [cat]\n", "data.yaml: line 1"),
-    "code": ("train: !!python/object/apply:os.system [ls]\nnames: [cat]\n", "no images were found"),
+    "code": ("train: !!python/object/apply:os.system [ls]\nnames: [cat]\n", "train: there is no"),
     "unclosed": (DATA + "x: [1, 2", "data.yaml: line 4: is no YAML"),
     "bad indentation": (DATA + "  x: 1\n y: 2\n", "data.yaml: line"),
     "tabs": ("names:\n\t- cat\ntrain: images/train\n", "data.yaml: line 2"),
@@ -329,10 +330,12 @@ BAD_DATA: dict[str, tuple[str | bytes, str]] = {
     "a huge id": ("train: images/train\nnames: {9999999999: cat}\n", "data.yaml: names: '9999999999'"),
     "one id twice": ("train: images/train\nnames: {1: cat, 01: dog}\n", "names: has the class id 1 twice"),
     "nc": (DATA + "nc: 3\n", "data.yaml: nc is '3', but names has 2"),
-    "no such folder": ("train: pictures\nnames: [cat]\n", "no images were found (train was left out, for there is no"),
+    "no such folder": ("train: pictures\nnames: [cat]\n", "pictures; correct the path, or remove the line"),
     "a mapping for train": ("train: {a: b}\nnames: [cat]\n", "train is \"{'a': 'b'}\"; expected a folder"),
     "a zero byte": ('train: "a\\0b"\nnames: [cat]\n', "expected a folder or a list of folders"),
-    "a long name": ("train: " + "a" * 5000 + "\nnames: [cat]\n", "no images were found"),
+    "a long name": ("train: " + "a" * 5000 + "\nnames: [cat]\n", "train: there is no"),
+    "empty": ("", "data.yaml: expected 'name: value' lines"),
+    "no names": ("train: images/train\n", "data.yaml: names: expected a list of classes"),
     "keypoints of a word": (DATA + "kpt_shape: many\n", "data.yaml: kpt_shape is 'many'; expected a list of whole"),
     "keypoints of 4 numbers": (DATA + "kpt_shape: [2, 4]\n", "data.yaml: kpt_shape is [2, 4]; expected [17, 3]"),
     "no keypoints": (DATA + "kpt_shape: [0, 3]\n", "data.yaml: kpt_shape is [0, 3]"),
@@ -353,9 +356,32 @@ def test_broken_descriptions(make, case):
     path = make({"train/a": "0 0.5 0.5 1 1"}, content)
     for findings in (Findings(), Findings(strict=False)):
         with pytest.raises(DataError) as caught:
-            yolo.read(path / "data.yaml", findings)
+            read_any(path / "data.yaml", findings)
         assert words in str(caught.value)
         assert str(path) in str(caught.value)
+
+
+def test_what_a_description_names_and_nobody_finds(make, tmp_path):
+    path = make({"train/a": "0 0.5 0.5 1 1"}, "train: images/train\nval: images/val\ntest: ghosts\nnames: [cat]\n")
+    (path / "images" / "val").mkdir()
+    assert read(path).notes == (
+        f"val was left out, for there is no image in {path / 'images' / 'val'}",
+        f"test was left out, for there is no {path / 'ghosts'}",
+    )
+
+
+def test_labels_among_the_images(make, tmp_path, paint):
+    """As labelImg leaves them."""
+    paint(tmp_path / "set" / "a.png", 1)
+    paint(tmp_path / "set" / "b.png", 2)
+    (tmp_path / "set" / "a.txt").write_text("1 0.5 0.5 1 1\n")
+    (tmp_path / "set" / "classes.txt").write_text("cat\ndog\n")
+    source = read(tmp_path / "set")
+    assert source.format == yolo.NAME
+    assert source.classes == ("cat", "dog")
+    assert source.splits["all"].ids == ["a.png", "b.png"]
+    assert objects_of(source, "all").labels.tolist() == [1]
+    assert np.diff(objects_of(source, "all").starts).tolist() == [1, 0]
 
 
 def test_a_file_that_is_no_text_takes_its_image_out(make):

@@ -35,7 +35,7 @@ def check(
 
 
 def _print(checkup: "Checkup") -> None:
-    from saccade.cli.printing import print_table
+    from saccade.cli.printing import counted, print_table
 
     checked = checkup.checked
     source = checked.source
@@ -53,11 +53,12 @@ def _print(checkup: "Checkup") -> None:
     for kind, number in seen.items():
         if number > PRINTED:
             print(f"{kind}: {number - PRINTED:,} more; --out FILE.html or --json shows them")
-    print(f"{len(checked.findings):,} things are wrong" if checked.findings else "nothing is wrong")
+    found = len(checked.findings)
+    print("nothing is wrong" if not found else f"{counted(found, 'thing is', 'things are')} wrong")
     if checkup.report:
         print(f"report: {checkup.report}")
     if checkup.fixed:
-        changed, out = len(checkup.changes), checkup.fixed
-        print(f"repaired copy: {out} ({changed:,} changes, listed in {out / 'changes.csv'})" if changed else str(out))
+        changes = counted(len(checkup.changes), "change", "changes")
+        print(f"repaired copy: {checkup.fixed} ({changes}, listed in {checkup.listed})")
         for line in checkup.lost:
             print(f"not carried: {line}")

@@ -24,10 +24,21 @@ def convert(
     if as_json:
         images = {name: len(split) for name, split in source.splits.items()}
         skipped = [vars(finding) for finding in done.skipped]
-        print_json({"data": str(out), "format": to, "images": images, "lost": done.lost, "skipped": skipped})
+        print_json(
+            {
+                "data": str(out),
+                "format": to,
+                "images": images,
+                "notes": list(source.notes),
+                "lost": done.lost,
+                "skipped": skipped,
+            }
+        )
         return
     for finding in done.skipped:
         print(f"skipped {finding}")
+    for note in source.notes:
+        print(f"note: {note}")
     for line in done.lost:
         print(f"not carried: {line}")
     splits = ", ".join(f"{len(split):,} {name}" for name, split in source.splits.items())

@@ -14,6 +14,7 @@ from saccade.data.decode import DecodeError, Picture
 from saccade.data.faults import Fault, faults
 from saccade.data.findings import DataError, Finding
 from saccade.data.label_maps import UNKNOWN, LabelMaps
+from saccade.data.objects import Objects
 from saccade.data.near_copies import SMALLEST, fingerprint, near_copies
 from saccade.data.source import Source, Split
 from saccade.progress import track
@@ -116,6 +117,7 @@ def check(source: Source, read: Sequence[Finding] = ()) -> Checked:
                 for fault in objects_wrong[name]
                 for n in np.flatnonzero(fault.wrong)
             ]
+            findings += _fractions(name, split.objects)
     findings += _copies(source, looks, spoilt)
     findings += _look_alikes(source, looks, spoilt)
     unit, counts = count(source, looks)
@@ -211,6 +213,15 @@ def _other_size(stated: np.ndarray, look: Look) -> tuple[str, str] | None:
     if look.exif >= 5 and (wide, high) == look.size:
         return f"{reason}: EXIF turns it, the annotation was drawn without", "store the image turned, without EXIF"
     return reason, "annotate the image that is there"
+
+
+def _fractions(name: str, objects: Objects) -> list[Finding]:
+    """Coordinates that were meant as shares of the image."""
+    if not objects.count or objects.boxes.min() < 0 or objects.boxes.max() > 1:
+        return []
+    reason = f"all {objects.count} boxes of {name} lie between 0 and 1, as fractions of the image do"
+    advice = "multiply them by the width and the height of the image: pixels are expected"
+    return [Finding("boxes as fractions", objects.where(0), reason, advice)]
 
 
 def _of_object(name: str, split: Split, fault: Fault, n: int) -> Finding:

@@ -83,6 +83,8 @@ class Objects:
     ids        [N] int64: what the annotation calls the object: its id, its place in the file, or its line
     noun       what `ids` count: "annotation", "object", "line"
     files      the annotation's file, for error messages: one an image, or one for all
+    image_ids  [M] int64: what the annotation calls the images; None where it has no numbers for them (COCO does)
+    class_ids  [K] int64: what it calls the classes; None where labels are what the file has, or stand for names
     """
 
     starts: np.ndarray
@@ -98,6 +100,8 @@ class Objects:
     ids: np.ndarray
     noun: str
     files: Sequence[str]
+    image_ids: np.ndarray | None = None
+    class_ids: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = int(self.starts[-1])
@@ -106,6 +110,8 @@ class Objects:
             column = getattr(self, name)
             if column is not None and len(column) != count:
                 raise ValueError(f"Objects.{name} must have {count} entries, as starts says, but has {len(column)}")
+        if self.image_ids is not None and len(self.image_ids) != len(self):
+            raise ValueError(f"Objects of {len(self)} images got {len(self.image_ids)} image_ids")
         if len(self.sizes) != len(self) or len(self.files) not in (1, len(self)):
             raise ValueError(f"Objects of {len(self)} images got {len(self.sizes)} sizes and {len(self.files)} files")
         if (self.keypoints is None) != (self.skeleton is None):
@@ -156,7 +162,9 @@ class Objects:
         indices = np.asarray(indices, dtype=np.int64)
         starts, chosen = gathered(self.starts, indices)
         files = self.files if len(self.files) == 1 else [self.files[i] for i in indices]
-        return replace(self, starts=starts, sizes=self.sizes[indices], files=files, **self._columns(chosen))
+        image_ids = None if self.image_ids is None else self.image_ids[indices]
+        own = {"starts": starts, "sizes": self.sizes[indices], "files": files, "image_ids": image_ids}
+        return replace(self, **own, **self._columns(chosen))
 
     def only(self, keep: np.ndarray) -> "Objects":
         """Without the objects where `keep` [N] bool is False; every image stays."""

@@ -31,9 +31,9 @@ class Change:
 def repair(checked: Checked, read: Sequence[Finding] = ()) -> tuple[Source, list[Change]]:
     """The set as it should be, and what was changed. What only a person can decide stays as it is.
 
-    read  what the reader has left out already
+    read  what the reader has found, and left out or mended, already
     """
-    changes = [Change(finding.where, finding.reason, "left out") for finding in read]
+    changes = [Change(finding.where, finding.reason, finding.done) for finding in read]
     splits = {}
     for name, split in checked.source.splits.items():
         mended = _turned(split, checked, name, changes)

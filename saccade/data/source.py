@@ -8,7 +8,7 @@ from typing import Literal, Protocol, overload
 import numpy as np
 
 from saccade.data.decode import ArrayPicture, DecodeError, FilePicture, Picture
-from saccade.data.findings import DataError, Findings
+from saccade.data.findings import DataError, Findings, told
 from saccade.data.label_maps import LabelMaps
 from saccade.data.objects import Objects
 from saccade.errors import UsageError, unknown
@@ -96,10 +96,10 @@ class Split:
 def labels_of(split: Split) -> np.ndarray:
     """[M] int64, the class of each image; raises DataError where images have none of their own."""
     if split.labels is None:
-        marked = "things in the images" if split.objects is not None else "every pixel"
+        marked = "things in the images are" if split.objects is not None else "every pixel is"
         raise DataError(
-            f"this data says what {marked} are, not which one class each image is of; "
-            f"expected images in folders named after their classes, as photos/cats/1.jpg"
+            f"this data says what {marked}, not which one class each image is of; networks are trained and evaluated "
+            f"on classes of whole images so far, as in folders named after them: photos/cats/1.jpg"
         )
     return split.labels
 
@@ -186,7 +186,7 @@ def read(data: str | Path, findings: Findings | None = None) -> Source:
         raise UsageError(f"There is no {path}; expected a folder of images, one sub-folder a class")
     for form in catalogue.FORMATS.values():
         if form.recognises(path):
-            return form.read(path, Findings() if findings is None else findings)
+            return _read(form, path, Findings() if findings is None else findings)
     known = "class folders, COCO, Pascal VOC, YOLO, images with masks, CSV, idx or Hugging Face"
     if not path.is_dir():
         raise UsageError(f"{path} is a file of no known format; expected a folder or an annotation file: {known}")
@@ -196,3 +196,11 @@ def read(data: str | Path, findings: Findings | None = None) -> Source:
         f"The simplest is images in folders named after their classes: {path}/cats/1.jpg, {path}/dogs/2.jpg, "
         f"or {path}/train/cats/1.jpg and {path}/val/..."
     )
+
+
+def _read(form: Format, path: Path, findings: Findings) -> Source:
+    try:
+        return form.read(path, findings)
+    except DataError as error:
+        # Why nothing is left: what was wrong with each thing.
+        raise DataError(f"{error}\n{told(findings.kept)}" if findings.kept else str(error)) from None

@@ -9,10 +9,12 @@ from typing import Any
 from saccade import checkpoint
 from saccade.data.check import Checked
 from saccade.data.check import check as look_at
-from saccade.data.findings import Findings
-from saccade.data.formats.catalogue import FORMATS, WRITABLE
+from saccade.data.findings import DataError, Findings, told
+from saccade.data.formats.catalogue import FORMATS, WRITABLE, write
+from saccade.data.formats.writing import refuse_filled
 from saccade.data.repair import Change, repair
 from saccade.data.source import Source, read
+from saccade.errors import UsageError
 from saccade.recipes.check_page import write_check_report
 
 
@@ -23,6 +25,7 @@ class Checkup:
     report   the page, where one was asked for
     fixed    the repaired copy, where one was asked for
     changes  what is different in it
+    listed   the table of these changes, beside the copy: inside, it might be taken for annotations
     lost     what its format cannot carry, in words
     """
 
@@ -30,11 +33,12 @@ class Checkup:
     report: Path | None
     fixed: Path | None
     changes: list[Change]
+    listed: Path | None
     lost: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        written = {"report": self.report, "fixed": self.fixed}
+        written = {"report": self.report, "fixed": self.fixed, "listed": self.listed}
         return (
             self.checked.as_dict()
             | {name: str(path) for name, path in written.items() if path}
@@ -46,19 +50,31 @@ def check(data: str | Path, out: Path | None = None, fix: Path | None = None) ->
     """Look at every image and annotation of DATA.
 
     out  where to write an HTML report
-    fix  a new folder for a repaired copy, in the same format, with changes.csv in it
+    fix  a new folder for a repaired copy, in the same format; beside it comes <fix>.changes.csv
+
+    Raises UsageError when the copy cannot be written there; DataError when the set cannot be read at all, or when a
+    repair leaves nothing of it.
     """
+    if fix is not None:
+        refuse_filled(fix)  # before all images are looked at, not after
     findings = Findings(strict=False)
     source = read(data, findings)
     checked = look_at(source, findings.kept)
     if out is not None:
         write_check_report(out, checked)
-    changes, lost = [], []
-    if fix is not None:
-        repaired, changes = repair(checked, findings.kept)
-        lost = WRITABLE[_format_of(source)].write(repaired, fix)
-        checkpoint.write(fix / "changes.csv", _as_csv(changes))
-    return Checkup(checked, out, fix, changes, lost)
+    if fix is None:
+        return Checkup(checked, out, None, [], None, [])
+    repaired, changes = repair(checked, findings.kept)
+    if not repaired.splits:
+        raise DataError(
+            f"{data}: a repaired copy would be empty, since no image can be used:\n{told(checked.findings)}"
+        )
+    listed = fix.resolve().with_name(f"{fix.resolve().name}.changes.csv")
+    if listed.exists():
+        raise UsageError(f"{listed} is there already; name another folder for the repaired copy, or remove that file")
+    lost = write(repaired, _format_of(source), fix)
+    checkpoint.write(listed, _as_csv(changes))
+    return Checkup(checked, out, fix, changes, listed, lost)
 
 
 def _format_of(source: Source) -> str:

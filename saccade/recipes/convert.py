@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saccade.data.findings import Finding, Findings
-from saccade.data.formats.catalogue import WRITABLE
+from saccade.data.formats.catalogue import WRITABLE, write
+from saccade.data.formats.writing import refuse_filled
 from saccade.data.source import Source, read
 from saccade.errors import unknown
 
@@ -32,6 +33,7 @@ def convert(data: str | Path, to: str, out: Path, skip_broken: bool = False) -> 
     """
     if to not in WRITABLE:
         raise unknown("format to convert to", to, WRITABLE)
+    refuse_filled(out)
     findings = Findings(strict=not skip_broken)
     source = read(data, findings)
-    return Conversion(source, WRITABLE[to].write(source, out), findings.kept)
+    return Conversion(source, write(source, to, out), findings.kept)

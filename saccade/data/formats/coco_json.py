@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -51,6 +51,7 @@ class _Image(Struct):
 class _Category(Struct):
     id: int | str
     name: str
+    supercategory: Any = None
     keypoints: list[str] = field(default_factory=list)
     skeleton: list[tuple[int, int]] = field(default_factory=list)
 
@@ -149,6 +150,7 @@ class Document:
     def categories(self, findings: Findings) -> dict[int, Category]:
         """Its classes by their ids, in the order of the ids."""
         found: dict[int, Category] = {}
+        grouped = 0
         for entry in self._entries(self._lists.categories, "category", _Category, findings):
             id = whole(entry.id)
             where = f"{self.file}: category {short(id)}"
@@ -158,6 +160,9 @@ class Document:
                 findings.add("duplicate category", where, "its id is another category's too", "give each its own")
             else:
                 found[id] = Category(entry.name, tuple(entry.keypoints), tuple(entry.skeleton))
+                grouped += entry.supercategory not in (None, "", "none", entry.name)
+        if grouped:
+            self.notes.append(f"the supercategories of {grouped} categories in {self.file} were passed over")
         return dict(sorted(found.items()))
 
     def objects(
@@ -285,7 +290,8 @@ def _size(where: str, image: _Image, limit: int, findings: Findings) -> tuple[in
     if width < 1 or height < 1 or width != int(width) or height != int(height) or width * height > limit:
         said = f"its width and height are {short(width)} and {short(height)}"
         reason = f"{said}; expected whole pixels, at most {limit:,} in all"
-        findings.add("broken image size", where, reason, "correct them, or remove them: the image file has them too")
+        advice = "correct them, or remove them: the image file has them too"
+        findings.add("broken image size", where, reason, advice, done="measured anew")
         return 0, 0
     return int(height), int(width)
 

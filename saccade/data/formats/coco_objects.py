@@ -17,6 +17,7 @@ from saccade.geometry.masks import FARTHEST, runs_from_compressed
 from saccade.structures import Skeleton
 
 LEFT_OUT, UNKNOWN = -1, -2  # in place of an image: one that was told of already, and one that is not listed
+HUGE = 1 << 62  # an id beyond that is kept apart from numbers
 NO_ID = np.iinfo(np.int64).min
 
 
@@ -67,6 +68,7 @@ class Collector:
     ) -> None:
         self.file, self.sizes = file, sizes
         self._places, self._labels = _Table(places), _Table(labels)
+        self._image_ids, self._class_ids = _ids_of(places, len(sizes)), _ids_of(labels, len(labels))
         self.posed, self.skeleton, self.findings = posed, skeleton, findings
         self.nameless = 0  # annotations whose keypoints could not be read, because nobody says what they are
         self._columns = {
@@ -108,11 +110,10 @@ class Collector:
         masks = self._masks.packed()
         images, ids = self._columns.pop("images").array(), self._columns.pop("ids").array()
         order = np.argsort(images, kind="stable")
-        if repeated := self._repeated(ids):
-            order = order[~np.isin(order, repeated)]
-        in_order = len(order) == len(images) and bool((order[1:] > order[:-1]).all())
-        starts = starts_of(np.bincount(images[order], minlength=len(self.sizes)))
-        places = np.full(len(images), -1, dtype=np.int32)
+        self._number_anew(ids)
+        in_order = bool((order[1:] > order[:-1]).all())
+        starts = starts_of(np.bincount(images, minlength=len(self.sizes)))
+        places = np.empty(len(images), dtype=np.int32)
         places[order] = np.arange(len(order), dtype=np.int32)
         ids, masks = ids[order], masks if masks is None or in_order else masks.take(order)
         count = len(order)
@@ -135,17 +136,22 @@ class Collector:
             ids=ids,
             noun="annotation",
             files=[str(self.file)],
+            image_ids=self._image_ids,
+            class_ids=self._class_ids,
         )
 
-    def _repeated(self, ids: np.ndarray) -> list[int]:
-        """Which annotations have the id of one before them."""
+    def _number_anew(self, ids: np.ndarray) -> None:
+        """Give each annotation with the id of one before it a new one above all others, in place."""
         order = np.argsort(ids, kind="stable")
         ranked = ids[order]
-        repeated = np.sort(order[1:][ranked[1:] == ranked[:-1]]).tolist()
-        for n in repeated:
+        repeated = np.sort(order[1:][ranked[1:] == ranked[:-1]])
+        for n in repeated.tolist():
             where = f"{self.file}: annotation {ids[n]}"
-            self.findings.add("duplicate id", where, "its id is another annotation's too", "give each one its own")
-        return repeated
+            reason = "its id is another annotation's too"
+            self.findings.add("duplicate id", where, reason, "give each one its own", done="numbered anew")
+        if len(repeated):
+            fresh = 1 + max(0, int(ids[ids < HUGE].max(initial=0)))
+            ids[repeated] = np.arange(fresh, fresh + len(repeated))
 
     def _add_shapes(
         self, annotations: list[Annotation], keep: np.ndarray, images: np.ndarray, labels: np.ndarray
@@ -189,19 +195,17 @@ class _Column:
     def array(self, places: np.ndarray | None = None) -> np.ndarray:
         """All of it; nothing is left here.
 
-        places  [n] where each row goes, below 0 for nowhere; None leaves them in their order
+        places  [n] where each row goes, a permutation; None leaves them in their order
         """
         end = sum(map(len, self._pieces))
-        count = end if places is None else int((places >= 0).sum())
-        joined = np.empty((count, *self._shape), dtype=self._dtype)
+        joined = np.empty((end, *self._shape), dtype=self._dtype)
         while self._pieces:
             piece = self._pieces.pop()
             begin = end - len(piece)
             if places is None:
                 joined[begin:end] = piece
             else:
-                rows = places[begin:end]
-                joined[rows[rows >= 0]] = piece[rows >= 0]
+                joined[places[begin:end]] = piece
             end = begin
         return joined
 
@@ -260,12 +264,23 @@ def whole(id: int | str) -> int | str:
     return id
 
 
+def _ids_of(places: Mapping[Any, int], count: int) -> np.ndarray | None:
+    """[count] int64, the id of each image or class 0..count-1; None when they are not all numbers."""
+    ids = np.zeros(count, dtype=np.int64)
+    for id, place in places.items():
+        if place >= 0:
+            if not isinstance(id, int) or abs(id) >= HUGE:
+                return None
+            ids[place] = id
+    return ids
+
+
 class _Table:
     """What each id stands for, looked up many at a time."""
 
     def __init__(self, meanings: Mapping[Any, int]) -> None:
         self._meanings = meanings
-        ids = np.array([id for id in meanings if isinstance(id, int) and abs(id) < 1 << 62], dtype=np.int64)
+        ids = np.array([id for id in meanings if isinstance(id, int) and abs(id) < HUGE], dtype=np.int64)
         order = np.argsort(ids)
         self._ids = ids[order]
         self._found = np.array([meanings[id] for id in ids.tolist()], dtype=np.int64)[order]

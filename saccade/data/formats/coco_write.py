@@ -20,7 +20,8 @@ from saccade.progress import track
 def write(source: Source, out: Path) -> list[str]:
     """A copy in the new folder `out`: annotations/instances_<split>.json beside <split>/ with the images.
 
-    Images and categories are numbered from 1. An area that the set does not give is the mask's, or else the box's.
+    Images, categories and annotations keep the ids that COCO files gave them; others are numbered from 1. An area that
+    the set does not give is the mask's, or else the box's.
     """
     require(source, ("objects",), "COCO")
     start_folder(out)
@@ -37,7 +38,9 @@ def _categories(source: Source) -> list[dict[str, Any]]:
     """The classes; keypoints are named where objects of the class have some, or everywhere if none has."""
     all_objects = [split.objects for split in source.splits.values() if split.objects is not None]
     skeleton = next((objects.skeleton for objects in all_objects if objects.skeleton is not None), None)
-    categories: list[dict[str, Any]] = [{"id": k + 1, "name": name} for k, name in enumerate(source.classes)]
+    known = next((objects.class_ids for objects in all_objects if objects.class_ids is not None), None)
+    ids = range(1, len(source.classes) + 1) if known is None else known.tolist()
+    categories: list[dict[str, Any]] = [{"id": id, "name": name} for id, name in zip(ids, source.classes, strict=True)]
     if skeleton is None:
         return categories
     marked = [o.labels[o.keypoints.any(axis=(1, 2))] for o in all_objects if o.keypoints is not None]
@@ -50,15 +53,17 @@ def _categories(source: Source) -> list[dict[str, Any]]:
 
 def _write_split(file: BinaryIO, split: Split, names: Sequence[str], categories: list[dict[str, Any]]) -> None:
     sizes = [_size(split, index) for index in range(len(split))]
+    known = None if split.objects is None else split.objects.image_ids
+    ids = list(range(1, len(split) + 1)) if known is None else known.tolist()
     images = [
-        {"id": index + 1, "file_name": name, "width": width, "height": height}
-        for index, (name, (height, width)) in enumerate(zip(names, sizes, strict=True))
+        {"id": id, "file_name": name, "width": width, "height": height}
+        for id, name, (height, width) in zip(ids, names, sizes, strict=True)
     ]
     file.write(b'{"info":{},"licenses":[],"images":' + msgspec.json.encode(images))
     file.write(b',"categories":' + msgspec.json.encode(categories) + b',"annotations":[')
     if split.objects is not None:
         objects = replace(split.objects, sizes=np.array(sizes, dtype=np.int32).reshape(-1, 2))
-        _write_annotations(file, objects, ["keypoints" in category for category in categories])
+        _write_annotations(file, objects, ids, categories)
     file.write(b"]}\n")
 
 
@@ -70,7 +75,9 @@ def _size(split: Split, index: int) -> Size:
     return split.open(index).size
 
 
-def _write_annotations(file: BinaryIO, objects: Objects, posed: list[bool]) -> None:
+def _write_annotations(
+    file: BinaryIO, objects: Objects, image_ids: list[int], categories: list[dict[str, Any]]
+) -> None:
     numbered = objects.noun == "annotation" and (objects.ids > 0).all() and len(set(objects.ids)) == objects.count
     ids = objects.ids if numbered else np.arange(1, objects.count + 1)
     boxes = xywh_from_xyxy(objects.boxes)
@@ -85,14 +92,14 @@ def _write_annotations(file: BinaryIO, objects: Objects, posed: list[bool]) -> N
         for n, m in enumerate(range(int(objects.starts[image]), int(objects.starts[image + 1]))):
             annotation: dict[str, Any] = {
                 "id": int(ids[m]),
-                "image_id": image + 1,
-                "category_id": int(objects.labels[m]) + 1,
+                "image_id": image_ids[image],
+                "category_id": categories[objects.labels[m]]["id"],
                 "bbox": boxes[m].tolist(),
                 "area": _area(float(objects.areas[m]), masks[n], boxes[m]),
                 "iscrowd": int(objects.crowd[m]),
                 "segmentation": _segmentation(masks[n]),
             }
-            if objects.keypoints is not None and posed[objects.labels[m]]:
+            if objects.keypoints is not None and "keypoints" in categories[objects.labels[m]]:
                 annotation["num_keypoints"] = int((objects.keypoints[m, :, 2] > 0).sum())
                 annotation["keypoints"] = objects.keypoints[m].ravel().tolist()
             # Whole numbers without a point, as COCO has them. The one text in it, compressed runs, has no point either.

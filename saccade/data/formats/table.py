@@ -6,16 +6,18 @@ objects. The image is a path below the table's folder, or below images/ there. A
 train.csv, val.csv, test.csv are a split each. Commas, semicolons or tabs; UTF-8.
 """
 
+import codecs
 import csv
-import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
+from saccade.data.decode import SUFFIXES as IMAGE_SUFFIXES
 from saccade.data.findings import DataError, Findings
 from saccade.data.formats.folder import SPLIT_NAMES
 from saccade.data.formats.listed import folder_of, inside, present, short
@@ -81,7 +83,7 @@ class _Fault(Exception):
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is a table with a column of images and one of labels, or a folder with one, or with one a split."""
+    """Whether it is a table, or a folder with one of images and labels, or with one a split."""
     try:
         return bool(_files(path))
     except DataError:  # it is such a table, and reading it will say what is wrong
@@ -119,8 +121,9 @@ def read(path: Path, findings: Findings) -> Source:
 def _files(path: Path) -> dict[str, tuple[Path, _Header]]:
     """The tables that stand at `path`, by split; none when it is something else."""
     if path.is_file():
-        header = _header(path) if path.suffix.lower() in SUFFIXES else None
-        return {} if header is None else {SPLIT_NAMES.get(path.stem.lower(), "all"): (path, header)}
+        if path.suffix.lower() not in SUFFIXES:
+            return {}
+        return {SPLIT_NAMES.get(path.stem.lower(), "all"): (path, _header(path) or _refuse(path))}
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
     named = [file for file in files if file.stem.lower() in SPLIT_NAMES]
     if len(files) != 1 and not named:
@@ -137,10 +140,30 @@ def _files(path: Path) -> dict[str, tuple[Path, _Header]]:
     return found
 
 
+def _first_line(file: Path) -> str:
+    with file.open("rb") as opened:
+        content = opened.readline(LONGEST_HEADER)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{file} is in UTF-16; save it as UTF-8")
+    line = re.split("[\r\n]", content.decode("utf-8-sig", "replace"), maxsplit=1)[0]
+    if re.fullmatch("sep=.", line.strip()):
+        raise DataError(f"{file}: line 1: is {line.strip()!r}, as a spreadsheet puts it; remove that line")
+    return line
+
+
+def _refuse(file: Path) -> NoReturn:
+    """Say why a table is none of images."""
+    line = _first_line(file)
+    if re.search(rf"({'|'.join(map(re.escape, IMAGE_SUFFIXES))})[\"']?\s*[,;\t]", line, re.IGNORECASE):
+        reason = "names an image, not the columns; add a line above it"
+    else:
+        reason = f"is {short(line)}; expected the names of columns, one of images and one of labels"
+    raise DataError(f"{file}: line 1: {reason}, as 'image,xmin,ymin,xmax,ymax,label' or 'image,label'")
+
+
 def _header(file: Path) -> _Header | None:
     """What the columns of a table are; None when it has none of images and labels."""
-    with file.open("rb") as opened:
-        line = re.split("[\r\n]", opened.readline(LONGEST_HEADER).decode("utf-8-sig", "replace"), maxsplit=1)[0]
+    line = _first_line(file)
     for delimiter in ",;\t":
         names = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
         plain = [re.sub(r"[ _.-]", "", name.lower()) for name in names]
@@ -170,6 +193,8 @@ def _read_rows(file: Path, header: _Header, split: str, findings: Findings) -> d
             if len(cells) != len(header.names):
                 raise _Fault(f"has {len(cells)} cells; expected {len(header.names)}, as the first line has")
             values = {role: cells[column].strip() for role, column in header.columns.items()}
+            if broken := next((value for value in values.values() if re.search("[\r\n]", value)), None):
+                raise _Fault(f"has a line break in {short(broken)}; expected a quote before and behind each cell")
             name = split
             if "split" in values:
                 name = SPLIT_NAMES.get(values["split"].lower(), "")
@@ -183,16 +208,22 @@ def _read_rows(file: Path, header: _Header, split: str, findings: Findings) -> d
 
 def _lines(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The rows below the header that are not empty, each with the number of its line."""
-    reader = None
+    begins = 1
     try:
         with file.open(encoding="utf-8", newline="") as opened:
-            reader = csv.reader(opened, delimiter=delimiter, skipinitialspace=True)
-            for cells in itertools.islice(reader, 1, None):
+            reader = csv.reader(opened, delimiter=delimiter, skipinitialspace=True, strict=True)
+            next(reader, None)
+            begins = reader.line_num + 1
+            for cells in reader:
                 if any(cells):
-                    yield reader.line_num, cells
-    except (csv.Error, UnicodeDecodeError) as error:
-        line = 1 + (reader.line_num if reader else 0)
-        raise DataError(f"{file}: line {line} or soon after: is no line of a table in UTF-8 ({error})") from None
+                    yield begins, cells
+                begins = reader.line_num + 1
+    except csv.Error as error:
+        reason = f"is no row of a table ({error}); see whether a quote is opened and not closed"
+        raise DataError(f"{file}: line {begins}: {reason}") from None
+    except UnicodeDecodeError as error:
+        reason = f"is no text in UTF-8 ({error}); save the table as UTF-8"
+        raise DataError(f"{file}: line {begins} or soon after: {reason}") from None
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror})") from None
 
@@ -229,7 +260,8 @@ def _corners(values: dict[str, str], box: tuple[str, ...]) -> list[float]:
         except ValueError:
             number = math.nan
         if not abs(number) <= FARTHEST:
-            raise _Fault(f"has {short(values[side])} for {side}; expected pixels, at most {FARTHEST:g}")
+            comma = " with a decimal point" if "," in values[side] else ""
+            raise _Fault(f"has {short(values[side])} for {side}; expected pixels{comma}, at most {FARTHEST:g}")
         numbers.append(number)
     x, y, right, bottom = numbers
     return numbers if box == CORNERS else [x, y, x + right, y + bottom]

@@ -3,7 +3,8 @@
 import io
 import re
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -49,15 +50,48 @@ def require(source: Source, kinds: Sequence[str], form: str) -> None:
         raise UsageError(f"{source.name} has {known}, and {form} holds {words}{better}")
 
 
-def start_folder(folder: Path) -> None:
-    """Make the folder that a copy is written into; raises UsageError when something is there already."""
+def refuse_filled(folder: Path) -> None:
+    """Raise UsageError when a folder for a copy cannot be one, because something is there already."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        empty = next(folder.iterdir(), None) is None
+        filled = folder.exists() and next(folder.iterdir(), None) is not None
     except OSError as error:
         raise UsageError(f"{folder} cannot be written to ({error.strerror}); name a folder that can be made") from None
-    if not empty:
+    if filled:
         raise UsageError(f"{folder} is not empty; name a new folder for the copy, so that nothing is overwritten")
+
+
+def start_folder(folder: Path) -> None:
+    """Make the folder that a copy is written into; raises UsageError when something is there already."""
+    refuse_filled(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written to ({error.strerror}); name a folder that can be made") from None
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into; what is in it moves to the new folder `out` at the end, all of it or nothing.
+
+    Whoever stops in between (a full disk, Ctrl-C) finds no half of a set, which would be read as another one.
+
+    Raises UsageError when something is in `out` already.
+    """
+    made = not out.exists()
+    start_folder(out)
+    # Inside, so that it is on the same disk; hidden, so that no format reads it if the machine stops meanwhile.
+    partial = out / ".partial"
+    try:
+        yield partial
+        for entry in sorted(partial.iterdir()):
+            entry.rename(out / entry.name)
+        partial.rmdir()
+    except BaseException:
+        for entry in out.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if made:
+            out.rmdir()
+        raise
 
 
 def write_images(split: Split, folder: Path) -> list[str]:

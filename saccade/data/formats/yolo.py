@@ -1,9 +1,10 @@
 """YOLO: a text file of boxes, polygons or keypoints beside each image, and a YAML file that names the classes.
 
-The conventions are Ultralytics': DATA is the YAML file, a folder that holds it, or a folder with images/ and labels/
-(or train/images and train/labels ...). The annotation of images/train/1.jpg is labels/train/1.txt: the last folder
-called "images" becomes "labels"; it lies beside the image where none is called so. An image without that file has
-nothing on it, unless the YAML file says `skip_if_label_file_missing: true`: then nobody has looked at it.
+The conventions are Ultralytics': DATA is the YAML file, a folder that holds it, a folder with images/ and labels/ (or
+train/images and train/labels ...), or one where images, labels and classes.txt lie together. The annotation of
+images/train/1.jpg is labels/train/1.txt: the last folder called "images" becomes "labels"; it lies beside the image
+where none is called so. An image without that file has nothing on it, unless the YAML file says
+`skip_if_label_file_missing: true`: then nobody has looked at it.
 
 `train`, `val` and `test` are folders, lists of folders, or text files of image paths. They are looked for from `path`,
 from the folder of the YAML file and from the one above; where the folder of labels is not beside that of the images,
@@ -33,6 +34,7 @@ from saccade.progress import track
 NAME = "YOLO"
 __all__ = ["NAME", "read", "recognises", "write"]
 KEYS = ("train", "val", "test")
+USUAL = ("data.yaml", "data.yml", "dataset.yaml")
 NAMES_LINE = re.compile(rb"^[\"']?names[\"']?\s*:", re.MULTILINE)
 SPLIT_LINE = re.compile(rb"^[\"']?(train|val|test)[\"']?\s*:", re.MULTILINE)
 
@@ -49,7 +51,7 @@ def recognises(path: Path) -> bool:
     """Whether `path` is a YAML file that names classes and images, or a folder with one, or has images/ and labels/."""
     try:
         if path.is_file():
-            return _describes(path)
+            return _describes(path) or (path.name in USUAL and bool(_folders(path.parent)))
         return path.is_dir() and (bool(_descriptions(path)) or bool(_folders(path)))
     except OSError:
         return False
@@ -61,7 +63,7 @@ def read(path: Path, findings: Findings) -> Source:
     about: dict[str, Any] = {} if file is None else yaml_of(file)
     base = path if file is None else file.parent
     notes: list[str] = []
-    names = _names(about["names"], about.get("nc"), file) if file and "names" in about else _listed_names(base)
+    names = _names(about.get("names"), about.get("nc"), file) if file else _listed_names(base)
     skeleton, shape = skeleton_of(about, file) if file and "kpt_shape" in about else (None, None)
     parts = _described(about, base, findings, notes) if set(KEYS) & set(about) else _found(base, notes)
     if not any(part.images for part in parts.values()):
@@ -113,11 +115,14 @@ def _description(folder: Path) -> Path | None:
     found = _descriptions(folder)
     if len(found) > 1:
         raise DataError(f"{folder} has several descriptions; name one of {', '.join(file.name for file in found)}")
-    return found[0] if found else None
+    # A data.yaml that describes nothing is broken, and reading it says how.
+    return found[0] if found else next((folder / name for name in USUAL if (folder / name).is_file()), None)
 
 
 def _folders(base: Path) -> list[tuple[str, Path]]:
     """The folders of images of a set that has no description, with their split."""
+    if _is_flat(base):
+        return [("all", base)]
     if _has_labels(base / "images", base / "labels"):
         with os.scandir(base / "images") as entries:
             names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
@@ -127,6 +132,15 @@ def _folders(base: Path) -> list[tuple[str, Path]]:
     near = sorted(entry for entry in base.iterdir() if entry.name.lower() in SPLIT_NAMES)
     splits = [(SPLIT_NAMES[entry.name.lower()], entry) for entry in near]
     return [(name, entry / "images") for name, entry in splits if _has_labels(entry / "images", entry / "labels")]
+
+
+def _is_flat(folder: Path) -> bool:
+    """Whether images and their labels lie in it together, with a list of the classes, as labelImg leaves them."""
+    if not (folder / "classes.txt").is_file():
+        return False
+    with os.scandir(folder) as entries:
+        names = {entry.name.lower() for entry in itertools.islice(entries, 10_000)}
+    return any(f"{name.rpartition('.')[0]}.txt" in names for name in names if name.endswith(SUFFIXES))
 
 
 def _has_labels(images: Path, labels: Path) -> bool:
@@ -177,11 +191,17 @@ def _described(about: dict[str, Any], base: Path, findings: Findings, notes: lis
             short = entry.removeprefix("../")  # Roboflow writes its paths as seen from another folder
             place = next((root / name for root in roots for name in (entry, short) if _exists(root / name)), None)
             if place is None:
-                notes.append(f"{key} was left out, for there is no {roots[0] / entry}")
+                gone = f"there is no {os.path.normpath(roots[0] / entry)}"
+                if key == "train":
+                    findings.add("missing folder", f"{base}: {key}", gone, "correct the path, or remove the line")
+                else:
+                    notes.append(f"{key} was left out, for {gone}")
             elif place.is_file():
                 _add_list(part, place, roots, findings)
             else:
                 _add_folder(part, Path(os.path.normpath(place)), base / labels_for(Path(short)), notes)
+                if not part.images:
+                    notes.append(f"{key} was left out, for there is no image in {os.path.normpath(place)}")
         if part.images:
             parts[key] = part
     return parts

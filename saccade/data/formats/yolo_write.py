@@ -47,6 +47,8 @@ def write(source: Source, out: Path) -> list[str]:
             sigma != known for sigma, known in zip(skeleton.sigmas, known_skeleton(skeleton.names).sigmas, strict=True)
         )
     text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
+    if "all" in source.splits:
+        text = f"# Not divided: what trains on this wants lines as 'train: images' and 'val: images'.\n{text}"
     (out / "data.yaml").write_text(text, encoding="utf-8")
     return [f"{count:,} {what}" for what, count in lost.items() if count] + changed
 
