@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from saccade.data.source import read as read
     from saccade.errors import SaccadeError as SaccadeError
     from saccade.models import create_model as create_model
     from saccade.models import list_models as list_models
@@ -19,11 +20,12 @@ _PUBLIC = {
     "create_model": "saccade.models",
     "list_models": "saccade.models",
     "load": "saccade.predict",
+    "read": "saccade.data.source",
     "evaluate": "saccade.recipes.evaluate",
     "fit": "saccade.recipes.fit",
 }
 
-__all__ = ["SaccadeError", "__version__", "create_model", "evaluate", "fit", "list_models", "load"]
+__all__ = ["SaccadeError", "__version__", "create_model", "evaluate", "fit", "list_models", "load", "read"]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,7 @@ from saccade.structures import Preprocessing
 FORMAT = 1
 
 # What a kill can leave in a run directory before its first file, model.toml, is whole.
-BEFORE_THE_CARD = frozenset({".writable.part", ".writable", "model.toml.part"})
+BEFORE_THE_CARD = frozenset({".writable", "model.toml.part"})
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,10 @@ def write(path: Path, content: bytes | str) -> None:
 
 def _why(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{path} cannot be saved: no space left. The last good files are intact; free some space and --resume"
+        return (
+            f"{path} cannot be saved: no space left. What was saved before is intact; free some space "
+            f"(training goes on with --resume)"
+        )
     return f"{path} cannot be written ({error.strerror}); choose another folder with --out"
 
 
@@ -84,10 +87,10 @@ def make_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
+        (path / ".writable").write_bytes(b"")
+        (path / ".writable").unlink()
     except OSError as error:
         raise SaccadeError(_why(path, error)) from None
-    write(path / ".writable", b"")
-    (path / ".writable").unlink()
 
 
 def is_untouched(folder: Path) -> bool:

@@ -442,7 +442,7 @@ def test_an_output_folder_that_is_not_empty(saccade: Saccade, data: Path, tmp_pa
 
 
 @pytest.mark.parametrize("resume", [(), ("--resume",)])
-@pytest.mark.parametrize("left", [".writable", ".writable.part", "model.toml.part"])
+@pytest.mark.parametrize("left", [".writable", "model.toml.part"])
 def test_a_folder_left_by_a_run_killed_at_its_beginning(
     saccade: Saccade, data: Path, tmp_path: Path, left: str, resume: tuple[str, ...]
 ) -> None:

@@ -49,18 +49,32 @@ def test_wrong_objects_are_found_named_and_repaired(tmp_path: Path) -> None:
     boxes[4] = [-10, 10, 30, 99]  # too large
     boxes[8], labels = boxes[7], objects.labels.copy()
     labels[8] = labels[7]  # twice
+    boxes[6] = boxes[6][[2, 3, 0, 1]]  # from the far corner to the near one
     checked = check(changed(clean, "train", boxes=boxes, labels=labels))
     # The box that is too large is where its keypoints are not, and so on: only what is named must be there.
     found = {finding.kind: finding for finding in checked.findings}
-    assert set(found) == {"degenerate box", "box outside the image", "box beyond the edge", "duplicate"}
+    assert set(found) == {
+        "degenerate box",
+        "swapped corners",
+        "box outside the image",
+        "box beyond the edge",
+        "duplicate",
+    }
     assert found["degenerate box"].where == "made up: object 1 (0.png)"
     assert "60 wide, 40 high" in found["box outside the image"].reason
     repaired, changes = repair(checked)
-    assert [change.change for change in changes] == ["left out"] * 2 + ["clipped to the image", "left out"]
+    assert [change.change for change in changes] == [
+        "left out",
+        "its corners put in order",
+        "left out",
+        "clipped to the image",
+        "left out",
+    ]
     mended = repaired.splits["train"].objects
     assert mended is not None
     assert mended.ids.tolist() == [2, 3, 5, 6, 7, 8]
     assert mended.boxes[2].tolist() == [0, 10, 30, HEIGHT]
+    assert mended.boxes[4].tolist() == objects.boxes[6].tolist()
     assert check(repaired).findings == []
 
 

@@ -26,6 +26,7 @@ from saccade.data.formats.listed import inside
 from saccade.data.formats.writing import safe_names, start_folder, write_images
 from saccade.data.objects import Objects, PackedMasks
 from saccade.data.source import Source, Split
+from saccade.data.source import read as read_any
 from saccade.errors import UsageError
 from saccade.geometry.decimals import shortest
 from saccade.geometry.masks import Polygon, Runs, bitmap, runs_from_bitmap
@@ -154,7 +155,7 @@ def test_texts_that_are_numbers_are_ids_too(shared: Path) -> None:
 def test_a_written_set_is_what_pycocotools_reads(tmp_path: Path) -> None:
     source = everything(tmp_path / "origin")
     lost = coco.write(source, tmp_path / "copy")
-    assert lost == ["6 objects are no longer marked as difficult", "the label maps of 8 images were left out"]
+    assert lost == ["the marks of 6 objects as difficult were left out", "the label maps of 8 images were left out"]
     theirs = official(tmp_path / "copy/annotations/instances_train.json")
     objects = objects_of(source, "train")
     assert [cat["name"] for cat in theirs.loadCats(theirs.getCatIds())] == list(source.classes)
@@ -464,6 +465,18 @@ def test_a_file_that_is_none_is_refused_by_name(case: str, put: Callable[[Any], 
         coco.read(file, Findings(strict=False))
     assert str(caught.value).startswith(str(file))
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"", "it is empty"), (b'{"images": [', "is not JSON"), (b"[]", "a COCO")]
+)
+def test_a_broken_file_is_known_by_its_name(content: bytes, words: str, put: Callable[[Any], Path]) -> None:
+    put(small())
+    folder = put(small()).parent
+    (folder / "annotations").mkdir()
+    (folder / "annotations" / "instances_train.json").write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        read_any(folder)
 
 
 def test_a_list_of_images_of_which_none_is_there_is_one_error(put: Callable[[Any], Path]) -> None:

@@ -156,7 +156,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert lost == [
         "the masks of 18 objects were left out",
         "the keypoints of 6 objects were left out",
-        "6 objects are no longer marked as difficult",
+        "the marks of 6 objects as difficult were left out",
         "the label maps of 8 images were left out",
     ]
     again = huggingface.read(tmp_path / "copy", Findings())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from saccade.data.findings import DataError, Findings
-from saccade.data.formats import masks
+from saccade.data.formats import masks, voc
 from saccade.data.label_maps import LabelMaps
 from saccade.data.objects import Objects
 from saccade.data.source import Source, Split
@@ -500,6 +500,23 @@ def test_there_and_back(data, names, coloured, divided):
                 np.testing.assert_array_equal(ours[index].labels, theirs[index].labels)
 
 
+@pytest.mark.parametrize(
+    ("coding", "colour", "words"),
+    [
+        ({0: 0, 1: 1, 255: VOID}, False, []),
+        ({7: 0, 1: 1, 8: VOID}, False, ["values of label maps are numbered anew: 7 became 0, 8 became 255"]),
+        ({0: 0, 0x804080: 1}, True, ["the colours of label maps became the values 0, 1, 2 ... of the classes"]),
+    ],
+)
+def test_values_that_are_numbered_anew_are_said(coding, colour, words, tmp_path):
+    stored = np.full((3, 4), next(iter(coding)), dtype=np.int32 if colour else np.uint8)
+    split = Split(np.zeros((1, 3, 4), np.uint8), ["a"], label_maps=LabelMaps([stored], ("cat", "dog"), coding, colour))
+    for form in (masks, voc):
+        said = form.write(Source("made", "made", ("cat", "dog"), {"all": split}), tmp_path / form.NAME)
+        assert len(said) == len(words)
+        assert all(line.startswith(start) for line, start in zip(said, words, strict=True))
+
+
 def test_what_is_lost_is_said(tmp_path):
     objects = Objects(
         starts=np.array([0, 2]),
@@ -519,9 +536,9 @@ def test_what_is_lost_is_said(tmp_path):
     maps = LabelMaps([np.zeros((3, 4), dtype=np.uint8)], ("void",), {0: 0})
     split = Split(np.zeros((1, 3, 4), dtype=np.uint8), ["a"], np.zeros(1, dtype=np.int64), objects, maps)
     assert masks.write(Source("made", "made", ("cat",), {"all": split}), tmp_path / "out") == [
+        "the boxes, masks and keypoints of 2 objects were left out",
+        "the classes of 1 image were left out",
         "the class 'void' became 'class void'",
-        "2 objects of all were left out: their boxes, masks and keypoints",
-        "the classes of 1 whole images of all were left out",
     ]
 
 

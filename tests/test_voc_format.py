@@ -597,9 +597,9 @@ def test_what_is_lost_is_said(tmp_path):
         skeleton=skeleton,
     )
     assert voc.write(source, tmp_path / "out") == [
-        "1 crowd regions became plain boxes",
-        "1 areas that the annotations state were left out",
-        "1 objects have keypoints, which were left out",
+        "the keypoints of 1 object were left out",
+        "the marks of 1 object as crowds were left out",
+        "the areas of 1 object were left out",
     ]
 
 

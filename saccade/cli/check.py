@@ -35,7 +35,8 @@ def check(
 
 
 def _print(checkup: "Checkup") -> None:
-    from saccade.cli.printing import counted, print_table
+    from saccade.cli.printing import print_table
+    from saccade.wording import counted
 
     checked = checkup.checked
     source = checked.source

@@ -43,11 +43,6 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], numbers: I
     Console(highlight=False, markup=False, soft_wrap=False, width=width).print(table)
 
 
-def counted(count: int, one: str, several: str) -> str:
-    """1 image, 2,000 images."""
-    return f"{count:,} {one if count == 1 else several}"
-
-
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.2f}"

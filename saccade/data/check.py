@@ -14,8 +14,8 @@ from saccade.data.decode import DecodeError, Picture
 from saccade.data.faults import Fault, faults
 from saccade.data.findings import DataError, Finding
 from saccade.data.label_maps import UNKNOWN, LabelMaps
-from saccade.data.objects import Objects
 from saccade.data.near_copies import SMALLEST, fingerprint, near_copies
+from saccade.data.objects import Objects
 from saccade.data.source import Source, Split
 from saccade.progress import track
 from saccade.structures import VOID
@@ -229,7 +229,8 @@ def _of_object(name: str, split: Split, fault: Fault, n: int) -> Finding:
     index = split.objects.image_of(n)
     id, where = split.ids[index], split.objects.where(n)
     place = where if id in where else f"{where} ({id})"
-    return Finding(fault.kind, place, fault.reason(n), fault.advice, ((name, index),))
+    number = n - int(split.objects.starts[index])
+    return Finding(fault.kind, place, fault.reason(n), fault.advice, ((name, index),), number)
 
 
 def _copies(source: Source, looks: dict[str, list[Look]], spoilt: dict[str, dict[int, str]]) -> list[Finding]:

@@ -28,7 +28,7 @@ class Fault:
     wrong: np.ndarray
     reason: Callable[[int], str]
     advice: str
-    remedy: Literal["left out", "clipped to the image", ""]
+    remedy: Literal["left out", "clipped to the image", "its corners put in order", ""]
 
 
 def faults(objects: Objects, sizes: np.ndarray) -> list[Fault]:
@@ -36,10 +36,10 @@ def faults(objects: Objects, sizes: np.ndarray) -> list[Fault]:
 
     sizes  [M, 2] (height, width) of the upright images, 0 where not known
     """
-    degenerate, outside = _degenerate(objects), _outside(objects, sizes)
+    degenerate, swapped, outside = _degenerate(objects), _swapped(objects), _outside(objects, sizes)
     # A box that is nothing, or elsewhere, is not also called one that sticks out or a duplicate.
-    usable = ~(degenerate.wrong | outside.wrong)
-    found = [degenerate, outside, _sticking_out(objects, sizes, usable), _duplicates(objects, usable)]
+    usable = ~(degenerate.wrong | swapped.wrong | outside.wrong)
+    found = [degenerate, swapped, outside, _sticking_out(objects, sizes, usable), _duplicates(objects, usable)]
     if objects.keypoints is not None:
         found.append(_stray_keypoints(objects, objects.keypoints, usable))
     return [fault for fault in found if fault.wrong.any()]
@@ -49,10 +49,21 @@ def _degenerate(objects: Objects) -> Fault:
     x0, y0, x1, y1 = objects.boxes.T
     return Fault(
         "degenerate box",
-        (x1 <= x0) | (y1 <= y0),
+        (x1 == x0) | (y1 == y0),
         lambda n: f"the box {_shown(objects.boxes[n])} has no area",
         "draw it again or remove it",
         "left out",
+    )
+
+
+def _swapped(objects: Objects) -> Fault:
+    x0, y0, x1, y1 = objects.boxes.T
+    return Fault(
+        "swapped corners",
+        ((x1 < x0) | (y1 < y0)) & (x1 != x0) & (y1 != y0),
+        lambda n: f"the box {_shown(objects.boxes[n])} ends before it begins",
+        "put the smaller x and the smaller y first",
+        "its corners put in order",
     )
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from saccade.errors import SaccadeError
 
-
 TOLD = 10  # findings, where an error tells of them
 
 
@@ -22,6 +21,7 @@ class Finding:
     reason  what came and what was expected
     advice  what to do
     images  which images to look at, (split, index) each, where it is known
+    object  which object of the first of these images is meant, 0..n-1 in it
     done    what the reader did, where it went on: "left out"; nothing where all is as it was
     """
 
@@ -30,6 +30,7 @@ class Finding:
     reason: str
     advice: str
     images: tuple[tuple[str, int], ...] = ()
+    object: int | None = None
     done: str = ""
 
     def __str__(self) -> str:

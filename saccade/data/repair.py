@@ -60,7 +60,8 @@ def _objects(split: Split, checked: Checked, name: str, changes: list[Change]) -
             else:
                 image = objects.image_of(n)
                 height, width = objects.sizes[image] if objects.sizes[image].all() else checked.looks[name][image].size
-                boxes[n] = np.clip(boxes[n], 0, [width, height, width, height])
+                ordered = [*np.minimum(boxes[n, :2], boxes[n, 2:]), *np.maximum(boxes[n, :2], boxes[n, 2:])]
+                boxes[n] = np.clip(ordered, 0, [width, height, width, height])
     return replace(split, objects=replace(objects, boxes=boxes).only(keep))
 
 

@@ -66,10 +66,10 @@ def _pictures(checked: Checked) -> list[Section]:
         if seen[finding.kind] > DRAWN:
             continue
         for split, index in finding.images:
-            drawn = tiles_of(show_image(checked.source, split, index))[0]
+            drawn = tiles_of(show_image(checked.source, split, index, finding.object))[0]
             detail = f"{split}/{checked.source.splits[split].ids[index]}: {finding.reason}"
             tiles.append(replace(drawn, title=finding.kind, detail=detail, good=False))
-    caption = f"What is marked on the images of the first {DRAWN} of each kind."
+    caption = f"The first {DRAWN} of each kind: the object that is meant, or all that is marked on the image."
     return [Section("Where", [Pictures(tiles, caption, large=True)])] if tiles else []
 
 

@@ -160,8 +160,11 @@ def _groups(split: Split, classes: int, order: np.ndarray) -> list[list[int]]:
     return [own[np.argsort(rank[own])].tolist() for own in members if len(own)]
 
 
-def show_image(source: Source, name: str, index: int) -> Shown:
-    """One image with what is marked on it; what is wrong with it is said, not raised."""
+def show_image(source: Source, name: str, index: int, only: int | None = None) -> Shown:
+    """One image with what is marked on it; what is wrong with it is said, not raised.
+
+    only  the one object to draw, 0..n-1 in the image; None draws all
+    """
     split = source.splits[name]
     id = str(split.ids[index])
     try:
@@ -176,6 +179,7 @@ def show_image(source: Source, name: str, index: int) -> Shown:
     try:
         if split.objects is not None:
             things = split.objects[index]
+            things = things if only is None else things.take(np.array([only]))
             things = replace(things, size=picture.size) if things.size == (0, 0) else things
             _check_size(things.size, picture.size)
             classes = {source.classes[label]: n for label, n in sorted(Counter(things.labels.tolist()).items())}

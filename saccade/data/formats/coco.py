@@ -38,6 +38,7 @@ LIST = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 FIRST_KEY = re.compile(rb'\s*\{\s*"(images|annotations|categories|info|licenses)"\s*:')
 PART = re.compile(r"(?<![a-z])(train(?:ing)?|val(?:id(?:ation)?)?|test)(?![a-z])", re.IGNORECASE)
 MAIN, POSES = "instances_", "person_keypoints_"
+ROBOFLOW = "_annotations.coco.json"
 OTHERS = ("captions_", "image_info_", "stuff_", "panoptic_")
 
 
@@ -97,9 +98,11 @@ def _is_coco(file: Path) -> bool:
 
 def _found(path: Path) -> Iterator[Path]:
     """The COCO files of a folder: in annotations/, else beside the images of each split, else directly in it."""
-    for places in (("annotations/*.json",), ("*/_annotations.coco.json", "_annotations.coco.json"), ("*.json",)):
+    for places in (("annotations/*.json",), (f"*/{ROBOFLOW}", ROBOFLOW), ("*.json",)):
         files = sorted(file for pattern in places for file in path.glob(pattern) if file.is_file())
-        files = [file for file in files if not file.name.startswith(OTHERS) and _is_coco(file)]
+        # Of an empty or broken file the name alone says what it was to be, and reading it says what is wrong.
+        named = {file for file in files if file.name.startswith((MAIN, POSES)) or file.name == ROBOFLOW}
+        files = [file for file in files if file in named or (not file.name.startswith(OTHERS) and _is_coco(file))]
         yield from files
         if files:
             return
@@ -134,7 +137,7 @@ def _files(path: Path, notes: list[str]) -> dict[str, tuple[Path, Path | None]]:
 
 def _bare(file: Path) -> str:
     """train2017 of instances_train2017.json; the folder of Roboflow's files."""
-    if file.name == "_annotations.coco.json":
+    if file.name == ROBOFLOW:
         return file.parent.name
     return file.stem.removeprefix(MAIN).removeprefix(POSES)
 

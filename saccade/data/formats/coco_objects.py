@@ -97,6 +97,7 @@ class Collector:
         for n in np.flatnonzero(~keep & (images != LEFT_OUT)).tolist():
             self._tell(annotations[n], *_plain_fault(annotations[n], images[n], labels[n], ids[n]))
         keypoints = self._add_shapes(annotations, keep, images, labels)
+        boxes[far] = 0  # those are left out; their sums could overflow
         boxes[:, 2:] += boxes[:, :2]
         columns = {"images": images, "labels": labels, "ids": ids, "boxes": boxes, "areas": areas}
         columns["crowd"] = np.array([bool(a.iscrowd) for a in annotations], dtype=bool)

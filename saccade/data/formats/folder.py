@@ -8,7 +8,7 @@ import numpy as np
 
 from saccade.data.decode import SUFFIXES
 from saccade.data.findings import DataError, Findings
-from saccade.data.formats.writing import require, start_folder, write_images
+from saccade.data.formats.writing import left_out, require, start_folder, write_images
 from saccade.data.source import Source, Split, labels_of
 
 NAME = "class folders"
@@ -52,7 +52,7 @@ def read(path: Path, findings: Findings) -> Source:
 
 def write(source: Source, out: Path) -> list[str]:
     """A copy of the set as class folders: out/train/cats/1.jpg, or out/cats/1.jpg where it is not divided."""
-    lost = [f"{what} were left out" for what in ("objects", "label_maps") if source.has(what)]
+    lost = left_out(list(source.splits.values()), ("objects", "label maps"))
     require(source, ("labels",), NAME)
     start_folder(out)
     for name, split in source.splits.items():

@@ -40,7 +40,7 @@ from saccade.data.formats.mask_classes import (
     with_palette,
 )
 from saccade.data.formats.texts import LARGEST_YAML, fit_names, yaml_of
-from saccade.data.formats.writing import require, start_folder, write_images
+from saccade.data.formats.writing import left_out, renumbered, require, start_folder, write_images
 from saccade.data.label_maps import LabelMaps
 from saccade.data.sizes import upright_sizes
 from saccade.data.source import Source, Split
@@ -264,11 +264,8 @@ def write(source: Source, out: Path) -> list[str]:
             lines = (f"{label} {own}\n" for label, own in enumerate(classes))
             (out / "classes.txt").write_text("".join(lines), encoding="utf-8")
             lost += [line for line in changed if line not in lost]
-        if split.objects is not None and split.objects.count:
-            lost.append(f"{split.objects.count:,} objects of {name} were left out: their boxes, masks and keypoints")
-        if split.labels is not None:
-            lost.append(f"the classes of {len(split):,} whole images of {name} were left out")
-    return lost
+    splits = list(source.splits.values())
+    return left_out(splits, ("objects", "labels")) + renumbered(splits) + lost
 
 
 def _write_maps(maps: LabelMaps, folder: Path, names: list[str]) -> None:

@@ -35,7 +35,7 @@ from saccade.data.formats.voc_files import (
     write_annotation,
 )
 from saccade.data.formats.voc_layout import Layout, child, find_layout, recognises
-from saccade.data.formats.writing import require, start_folder, write_images
+from saccade.data.formats.writing import left_out, renumbered, require, start_folder, write_images
 from saccade.data.label_maps import LabelMaps
 from saccade.data.objects import Objects, PackedMasks, starts_of
 from saccade.data.sizes import upright_size, upright_sizes
@@ -246,14 +246,14 @@ def write(source: Source, out: Path) -> list[str]:
             _write_objects(split.objects, names, stems, classes, out, lost)
         if split.label_maps is not None:
             changed += _write_maps(split.label_maps, stems, out)
-        if split.labels is not None:
-            lost["classes of whole images were left out"] += len(split)
         if name != "all":
             for kind in ("Main",) if split.label_maps is None else ("Main", "Segmentation"):
                 _write_lines(out / "ImageSets" / kind / f"{name}.txt", stems)
     if source.has("objects"):
         _write_lines(out / "classes.txt", classes)
-    return [f"{count:,} {what}" for what, count in lost.items() if count] + list(dict.fromkeys(changed))
+    splits = list(source.splits.values())
+    never = left_out(splits, ("keypoints", "crowd", "areas", "labels")) + renumbered(splits)
+    return never + [f"{count:,} {what}" for what, count in lost.items() if count] + list(dict.fromkeys(changed))
 
 
 def _write_objects(
@@ -275,10 +275,6 @@ def _write_objects(
             lost["polygons became pixels"] += sum(isinstance(mask, Polygon) for mask in own.masks)
             lost["pixels of masks are hidden by masks that overlap them"] += hidden
             lost["masks are empty, cannot be drawn or are beyond the 254th of an image, and were left out"] += left_out
-    lost["crowd regions became plain boxes"] += int(objects.crowd.sum())
-    lost["areas that the annotations state were left out"] += int(np.isfinite(objects.areas).sum())
-    if objects.keypoints is not None:
-        lost["objects have keypoints, which were left out"] += int((objects.keypoints[..., 2] > 0).any(axis=1).sum())
 
 
 def _write_maps(maps: LabelMaps, stems: list[str], out: Path) -> list[str]:

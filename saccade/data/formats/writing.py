@@ -16,6 +16,8 @@ from saccade.data.objects import Objects
 from saccade.data.source import Source, Split
 from saccade.errors import UsageError
 from saccade.progress import track
+from saccade.structures import VOID
+from saccade.wording import counted
 
 # What a set knows of its images, and the formats that are made for it.
 KINDS = {
@@ -25,13 +27,14 @@ KINDS = {
 }
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
 LEFT_OUT = {
-    "masks": "the masks of {} objects were left out",
-    "keypoints": "the keypoints of {} objects were left out",
-    "crowd": "{} crowd regions became plain objects",
-    "difficult": "{} objects are no longer marked as difficult",
-    "areas": "the areas of {} objects were left out",
-    "labels": "the classes of {} whole images were left out",
-    "label maps": "the label maps of {} images were left out",
+    "objects": "the boxes, masks and keypoints of {objects} were left out",
+    "masks": "the masks of {objects} were left out",
+    "keypoints": "the keypoints of {objects} were left out",
+    "crowd": "the marks of {objects} as crowds were left out",
+    "difficult": "the marks of {objects} as difficult were left out",
+    "areas": "the areas of {objects} were left out",
+    "labels": "the classes of {images} were left out",
+    "label maps": "the label maps of {images} were left out",
 }
 LONGEST = 200  # bytes of one part of a name; file systems allow 255, and a number and a suffix may be added
 
@@ -177,24 +180,42 @@ def left_out(splits: Sequence[Split], kinds: Collection[str]) -> list[str]:
         found = {"labels": len(split) if split.labels is not None else 0}
         found["label maps"] = len(split) if split.label_maps is not None else 0
         if (objects := split.objects) is not None:
+            found["objects"] = objects.count
             found["crowd"], found["difficult"] = int(objects.crowd.sum()), int(objects.difficult.sum())
-            found["areas"] = _own_areas(objects)
+            drawn = np.zeros(objects.count, dtype=bool)
             if (masks := objects.masks) is not None:
-                found["masks"] = int(((np.diff(masks.ring_starts) > 0) | (np.diff(masks.count_starts) > 0)).sum())
+                drawn = (np.diff(masks.ring_starts) > 0) | (np.diff(masks.count_starts) > 0)
+                found["masks"] = int(drawn.sum())
+            found["areas"] = _own_areas(objects, drawn & ("masks" not in kinds))
             if objects.keypoints is not None:
                 found["keypoints"] = int((objects.keypoints[:, :, 2] > 0).any(axis=1).sum())
         for kind in kinds:
             counts[kind] += found.get(kind, 0)
-    return [LEFT_OUT[kind].format(count) for kind, count in counts.items() if count]
+    return [
+        LEFT_OUT[kind].format(objects=counted(count, "object", "objects"), images=counted(count, "image", "images"))
+        for kind, count in counts.items()
+        if count
+    ]
 
 
-def _own_areas(objects: Objects) -> int:
-    """How many areas say more than the box, or the mask, says already."""
+def renumbered(splits: Sequence[Split]) -> list[str]:
+    """In words, that label maps get other values than they had, where they do: from 0 on, and VOID."""
+    for split in splits:
+        if (maps := split.label_maps) is None:
+            continue
+        if maps.colour:
+            return [f"the colours of label maps became the values 0, 1, 2 ... of the classes, and {VOID} for void"]
+        if other := [(value, label) for value, label in sorted(maps.coding.items()) if value != label]:
+            shown = ", ".join(f"{value} became {label}" for value, label in other[:5])
+            return [f"values of label maps are numbered anew: {shown}{' ...' if len(other) > 5 else ''}"]
+    return []
+
+
+def _own_areas(objects: Objects, drawn: np.ndarray) -> int:
+    """How many areas say more than the box, or the mask where it is `drawn` [N] bool, says already."""
     left, top, right, bottom = objects.boxes.T
     own = np.abs(objects.areas - (right - left) * (bottom - top)) > 0.01 * np.abs(objects.areas)
-    if (masks := objects.masks) is not None:
-        own &= (np.diff(masks.ring_starts) == 0) & (np.diff(masks.count_starts) == 0)
-    return int(own.sum())
+    return int((own & ~drawn).sum())
 
 
 class _Taken:

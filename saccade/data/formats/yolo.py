@@ -78,6 +78,9 @@ def read(path: Path, findings: Findings) -> Source:
         ):
             lines[name].add(image, label, (int(size[0]), int(size[1])), findings)
     numbers = sorted(names if names is not None else set().union(*(own.seen for own in lines.values())))
+    if numbers and numbers[-1] >= len(numbers):
+        first = next(label for label, number in enumerate(numbers) if label != number)
+        notes.append(f"class ids have gaps: {numbers[first]} is class {first} here, and so on")
     classes = tuple(str(number) if names is None else names[number] for number in numbers)
     skip = about.get("skip_if_label_file_missing", "").lower() == "true"
     splits = {name: _split(own, numbers, skeleton, skip, notes) for name, own in lines.items()}

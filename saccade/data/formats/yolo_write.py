@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from saccade.data.formats.texts import fit_names
-from saccade.data.formats.writing import require, start_folder, write_images
+from saccade.data.formats.writing import left_out, require, start_folder, write_images
 from saccade.data.formats.yolo_lines import known_skeleton
 from saccade.data.objects import Objects
 from saccade.data.sizes import upright_sizes
@@ -35,8 +35,6 @@ def write(source: Source, out: Path) -> list[str]:
         files = [out / folder / own for own in write_images(split, out / folder)]
         if name != "all":
             about[name] = folder.as_posix()
-        lost["classes of whole images were left out"] += 0 if split.labels is None else len(split)
-        lost["images have pixel labels, which were left out"] += 0 if split.label_maps is None else len(split)
         if split.objects is not None:
             _write_labels(split.objects, files, skeleton, lost)
     about["names"] = dict(enumerate(classes))
@@ -50,7 +48,8 @@ def write(source: Source, out: Path) -> list[str]:
     if "all" in source.splits:
         text = f"# Not divided: what trains on this wants lines as 'train: images' and 'val: images'.\n{text}"
     (out / "data.yaml").write_text(text, encoding="utf-8")
-    return [f"{count:,} {what}" for what, count in lost.items() if count] + changed
+    never = left_out(list(source.splits.values()), ("crowd", "difficult", "areas", "labels", "label maps"))
+    return never + [f"{count:,} {what}" for what, count in lost.items() if count] + changed
 
 
 def _about(skeleton: Skeleton, classes: int) -> dict[str, Any]:
@@ -83,9 +82,6 @@ def _write_labels(objects: Objects, images: list[Path], skeleton: Skeleton | Non
         file = labels_for(image).with_suffix(".txt")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    lost["crowd regions became plain objects"] += int(objects.crowd.sum())
-    lost["objects are marked difficult, which was left out"] += int(objects.difficult.sum())
-    lost["areas that the annotations state were left out"] += int(np.isfinite(objects.areas).sum())
 
 
 def _line(own: Instances, n: int, size: Size, skeleton: Skeleton | None, lost: Counter[str]) -> str:
