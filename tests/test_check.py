@@ -122,6 +122,16 @@ def test_label_maps_of_another_size_and_with_unknown_values(tmp_path: Path) -> N
     assert check(repaired).findings == []
 
 
+def test_void_pixels_are_counted(tmp_path: Path) -> None:
+    """Of two maps of 8 pixels each, 3 are void."""
+    stored = [np.array([[0, 0, 1, 1], [0, 0, 1, 9]], np.uint8), np.array([[1, 9, 1, 1], [9, 1, 1, 1]], np.uint8)]
+    images = np.arange(16, dtype=np.uint8).reshape(2, 2, 4)
+    split = Split(images, ["a", "b"], label_maps=LabelMaps(stored, ("road", "car"), {0: 0, 1: 1, 9: VOID}))
+    checked = check(Source("made up", "made up", ("road", "car"), {"all": split}))
+    assert checked.counts["all"].tolist() == [4, 9]
+    assert "18.8% of the pixels of all are void: they count for nothing" in checked.notes
+
+
 def test_an_annotation_drawn_before_exif_turned_the_image(tmp_path: Path) -> None:
     """Orientation 6: the stored image is turned clockwise to be upright; its top left corner goes to the top right."""
     source = everything(tmp_path, images=2)

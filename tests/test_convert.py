@@ -1,6 +1,10 @@
 """From format to format: nothing is lost that the formats can carry, and what they cannot is said."""
 
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,3 +186,20 @@ def test_a_broken_annotation_stops_a_conversion_unless_it_is_skipped(tmp_path: P
     done = convert(tmp_path / "yolo", "coco", tmp_path / "again", skip_broken=True)
     assert len(done.skipped) == 1
     assert objects_of(read(tmp_path / "again"), "train").count == 9
+
+
+def test_ctrl_c_says_that_nothing_was_written(tmp_path: Path) -> None:
+    out = tmp_path / "copy"
+    running = subprocess.Popen(
+        [sys.executable, "-m", "saccade", "convert", "scenes", "--to", "coco", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while not out.exists() and running.poll() is None:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    printed, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said.decode().splitlines()[-1] == f"interrupted; nothing was written to {out}"
+    assert printed == b""
+    assert not out.exists()

@@ -22,10 +22,11 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Look at every image and annotation once and say what is wrong with them. Exits with 1 when something is."""
-    from saccade.cli.printing import print_json
+    from saccade.cli.printing import print_json, told_when_interrupted
     from saccade.recipes.check import check as run_check
 
-    checkup = run_check(data, out, fix)
+    with told_when_interrupted(fix):
+        checkup = run_check(data, out, fix)
     if as_json:
         print_json(checkup.as_dict())
     else:

@@ -16,10 +16,11 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Write a data set in another format, and say what that format cannot carry."""
-    from saccade.cli.printing import print_json
+    from saccade.cli.printing import print_json, told_when_interrupted
     from saccade.recipes.convert import convert as run_convert
 
-    done = run_convert(data, to, out, skip_broken)
+    with told_when_interrupted(out):
+        done = run_convert(data, to, out, skip_broken)
     source = done.source
     if as_json:
         images = {name: len(split) for name, split in source.splits.items()}

@@ -3,10 +3,23 @@
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 PERCENT = ("error", "accuracy", "AP")
+
+
+@contextmanager
+def told_when_interrupted(*written: Path | None) -> Iterator[None]:
+    """Ctrl-C ends with 130, as ever, and says that none of these, which are written last, is there."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        names = " or ".join(str(path) for path in written if path is not None)
+        print("interrupted" + (f"; nothing was written to {names}" if names else ""), file=sys.stderr)
+        raise
 
 
 def print_json(value: Any) -> None:

@@ -31,7 +31,7 @@ class Look:
     exif     the orientation 1..8 that EXIF gives it; 1 is upright as it is stored
     digest   hash of its content
     hash     its perceptual hash, and `small` its [16, 16] uint8 picture; None for tiny images
-    pixels   [K] how many pixels each class has in its label map; None without one
+    pixels   [K + 1] how many pixels each class has in its label map, and in the end void; None without one
     strange  values of its label map that are no class, as people write them
     """
 
@@ -137,9 +137,12 @@ def count(source: Source, looks: dict[str, list[Look]]) -> tuple[str, dict[str, 
     if source.has("objects"):
         packed = {name: split.objects for name, split in source.splits.items()}
         return "objects", {name: np.bincount(own.labels, minlength=classes) for name, own in packed.items() if own}
-    nothing = np.zeros(classes, dtype=np.int64)
-    pixels = {name: [look.pixels for look in own if look.pixels is not None] for name, own in looks.items()}
-    return "pixels", {name: np.sum([nothing, *own], axis=0) for name, own in pixels.items()}
+    return "pixels", {name: _pixels(own, classes)[:-1] for name, own in looks.items()}
+
+
+def _pixels(looks: list[Look], classes: int) -> np.ndarray:
+    """[K + 1] int64: the pixels of each class, and in the end void, in all label maps of a split."""
+    return np.sum([np.zeros(classes + 1, np.int64), *(k.pixels for k in looks if k.pixels is not None)], axis=0)
 
 
 def _look(split: Split, index: int) -> Look:
@@ -167,7 +170,7 @@ def _look_at_map(maps: LabelMaps, index: int, picture: Picture) -> dict[str, Any
     labels = maps.decoded(stored)
     counts = np.bincount(labels.ravel(), minlength=VOID + 1)
     strange = np.unique(stored[labels == UNKNOWN]).tolist() if counts[UNKNOWN] else []
-    return {"pixels": counts[: len(maps.classes)], "strange": tuple(strange)}
+    return {"pixels": np.append(counts[: len(maps.classes)], counts[VOID]), "strange": tuple(strange)}
 
 
 def _in_parallel(look: Callable[[int], Any], count: int, what: str) -> list[Any]:
@@ -310,6 +313,8 @@ def _remarks(source: Source, looks: dict[str, list[Look]], unit: str, counts: di
         remarks.append(f"{repeats} images are copies of another one of the same {alike}")
     for name, row in counts.items():
         remarks += _balance(source, name, row, unit)
+        if unit == "pixels" and (void := int(_pixels(looks[name], len(row))[-1])):
+            remarks.append(f"{void / (void + row.sum()):.1%} of the pixels of {name} are void: they count for nothing")
         objects = source.splits[name].objects
         if objects is not None and (empty := int((np.diff(objects.starts) == 0).sum())):
             remarks.append(f"{empty} of {len(objects)} images of {name} have no object")
