@@ -16,6 +16,13 @@ HEIGHT, WIDTH = 40, 60
 SKELETON = Skeleton(("nose", "left_ear", "right_ear"), ((0, 1), (0, 2)), (0, 2, 1), (0.05, 0.05, 0.05))
 
 
+def objects_of(source: Source, split: str = "all") -> Objects:
+    """The objects of a split that has some."""
+    objects = source.splits[split].objects
+    assert objects is not None
+    return objects
+
+
 def ring(*corners: float) -> np.ndarray:
     """[V, 2] float32 from x, y, x, y ..."""
     return np.array(corners, dtype=np.float32).reshape(-1, 2)

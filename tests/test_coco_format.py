@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as official_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import Params
-from sets import everything
+from sets import everything, objects_of
 
 from saccade.data.findings import DataError, Findings
 from saccade.data.formats import coco, coco_json, folder
@@ -43,12 +43,6 @@ def official_bitmap(theirs: Any, annotation: Json) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pycocotools' own affair
         return theirs.annToMask(annotation)
-
-
-def objects_of(source: Source, split: str) -> Objects:
-    objects = source.splits[split].objects
-    assert objects is not None
-    return objects
 
 
 def small() -> Json:

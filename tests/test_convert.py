@@ -10,23 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sets import CLASSES, everything
+from sets import CLASSES, everything, objects_of
 
 from saccade.data.check import check
 from saccade.data.findings import DataError
 from saccade.data.formats.catalogue import FORMATS, WRITABLE
-from saccade.data.objects import Objects
 from saccade.data.source import Source, read
 from saccade.errors import UsageError
 from saccade.geometry.masks import bitmap
 from saccade.recipes.check import check as run_check
 from saccade.recipes.convert import convert
-
-
-def objects_of(source: Source, split: str) -> Objects:
-    objects = source.splits[split].objects
-    assert objects is not None
-    return objects
 
 
 def same_boxes(one: Source, other: Source) -> None:

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sets import everything
+from sets import everything, objects_of
 
 from saccade.data.findings import DataError, Findings
 from saccade.data.formats import folder, huggingface
 from saccade.data.formats.writing import write_images
-from saccade.data.objects import Objects
 from saccade.data.source import Source, Split, labels_of
 from saccade.errors import UsageError
 
@@ -25,12 +24,6 @@ datasets: Any = pytest.importorskip("datasets", reason="needs the extra: pip ins
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
     datasets.disable_progress_bars()
-
-
-def objects_of(source: Source, split: str) -> Objects:
-    objects = source.splits[split].objects
-    assert objects is not None
-    return objects
 
 
 def jpeg(size: tuple[int, int], orientation: int = 1) -> bytes:

@@ -10,19 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sets import everything
+from sets import everything, objects_of
 
 from saccade.data.findings import DataError, Findings
 from saccade.data.formats import folder, table
 from saccade.data.objects import Objects, starts_of
 from saccade.data.source import Source, Split, labels_of
 from saccade.errors import UsageError
-
-
-def objects_of(source: Source, split: str) -> Objects:
-    objects = source.splits[split].objects
-    assert objects is not None
-    return objects
 
 
 @pytest.fixture

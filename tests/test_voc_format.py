@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sets import objects_of
 
 from saccade.data.findings import DataError, Findings
 from saccade.data.formats import voc
@@ -57,12 +58,6 @@ def kit(tmp_path, paint):
 def read(path: Path) -> Source:
     assert voc.recognises(path)
     return voc.read(path, Findings())
-
-
-def objects_of(source: Source, split: str = "all") -> Objects:
-    objects = source.splits[split].objects
-    assert objects is not None
-    return objects
 
 
 # Reading

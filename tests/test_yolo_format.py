@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sets import objects_of
 
 from saccade.data.findings import DataError, Findings
 from saccade.data.formats import yolo
@@ -47,19 +48,13 @@ def read(path: Path) -> Source:
     return yolo.read(path, Findings())
 
 
-def objects_of(source: Source, split: str = "train") -> Objects:
-    objects = source.splits[split].objects
-    assert objects is not None
-    return objects
-
-
 # Reading
 
 
 def test_coco128_boxes(shared):
     """128 pictures; the labels of two of them have other names, and two of the labels no picture."""
     source = read(shared / "data" / "coco128" / "object_detection" / "config.yaml")
-    split, objects = source.splits["train"], objects_of(source)
+    split, objects = source.splits["train"], objects_of(source, "train")
     assert len(split) == 128
     assert len(source.classes) == 80
     folder = shared / "data" / "coco128" / "object_detection" / "labels" / "train2017"
@@ -81,7 +76,7 @@ def test_coco128_boxes(shared):
 def test_coco128_polygons(shared):
     """Its ids are COCO's 1 to 90 with gaps; images without labels are to be skipped, says its YAML file."""
     source = read(shared / "data" / "coco128" / "instance_segmentation")
-    objects = objects_of(source)
+    objects = objects_of(source, "train")
     assert len(source.splits["train"]) == 100
     assert len(source.classes) == 80
     assert (source.classes[0], source.classes[11], source.classes[79]) == ("person", "stop sign", "toothbrush")
@@ -95,7 +90,7 @@ def test_coco128_polygons(shared):
 def test_boxes_and_polygons_and_nothing(make):
     labels = "0 0.5 0.5 0.25 0.5\n\n1 0.25 0.5 0.75 0.5 0.5 1.25\n"
     source = read(make({"train/a": labels, "train/b": "", "train/c": None, "train/deep/d": "1 0 0 1 1"}))
-    split, objects = source.splits["train"], objects_of(source)
+    split, objects = source.splits["train"], objects_of(source, "train")
     assert split.ids == ["a.png", "b.png", "c.png", "deep/d.png"]
     assert objects.starts.tolist() == [0, 2, 2, 2, 3]
     assert objects.boxes.tolist() == [[9, 5, 15, 15], [6, 10, 18, 25], [-12, -10, 12, 10]]
@@ -115,7 +110,7 @@ def test_sizes_are_upright(make, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (30, 10)).save(path / "images" / "train" / "a.png", exif=exif)
-    assert objects_of(read(path)).boxes.tolist() == [[0, 0, 10, 30]]
+    assert objects_of(read(path), "train").boxes.tolist() == [[0, 0, 10, 30]]
 
 
 def test_keypoints(make):
@@ -123,7 +118,7 @@ def test_keypoints(make):
         "train: images/train\nnames: {0: person}\nkpt_shape: [2, 3]\nflip_idx: [1, 0]\nkpt_names: {0: [left, right]}\n"
     )
     source = read(make({"train/a": "0 0.5 0.5 1 1 0.25 0.5 2 0 0 0"}, about))
-    objects = objects_of(source)
+    objects = objects_of(source, "train")
     assert objects.keypoints is not None
     assert objects.keypoints.tolist() == [[[6, 10, 2], [0, 0, 0]]]
     assert objects.skeleton == Skeleton(("left", "right"), (), (1, 0), (0.05, 0.05))
@@ -132,7 +127,7 @@ def test_keypoints(make):
 
 def test_keypoints_without_visibility(make):
     source = read(make({"train/a": "0 0.5 0.5 1 1 0.25 0.5 0 0"}, DATA + "kpt_shape: [2, 2]\n"))
-    objects = objects_of(source)
+    objects = objects_of(source, "train")
     assert objects.keypoints is not None
     assert objects.keypoints.tolist() == [[[6, 10, 2], [0, 0, 0]]]
     assert objects.skeleton is not None
@@ -147,7 +142,7 @@ def test_seventeen_keypoints_are_those_of_coco(make):
     assert skeleton is not None
     assert skeleton.names[9] == "left_wrist"
     assert skeleton.sigmas[:3] == (0.026, 0.025, 0.025)
-    other = objects_of(read(make({"train/a": ""}, DATA + "kpt_shape: [17, 3]\n"))).skeleton
+    other = objects_of(read(make({"train/a": ""}, DATA + "kpt_shape: [17, 3]\n")), "train").skeleton
     assert other is not None
     assert other.names[9] == "9"
 
@@ -156,7 +151,7 @@ def test_names_stay_words(make):
     """YAML 1.1 takes no for false, 3 for a number and null for nothing; here they are names."""
     source = read(make({"train/a": "9 0 0 1 1"}, "train: images/train\nnames:\n  2: no\n  9: 3\n  4: null\n"))
     assert source.classes == ("no", "null", "3")
-    assert objects_of(source).labels.tolist() == [2]
+    assert objects_of(source, "train").labels.tolist() == [2]
 
 
 @pytest.mark.parametrize("layout", ["images/train", "train/images"])
@@ -172,7 +167,7 @@ def test_without_a_description(tmp_path, paint, layout):
     assert source.classes == ("3", "7")
     assert objects_of(source, "val").labels.tolist() == [1, 0]
     (tmp_path / "classes.txt").write_text("\n".join("abcdefgh"))
-    assert objects_of(read(tmp_path)).labels.tolist() == [7, 3]
+    assert objects_of(read(tmp_path), "train").labels.tolist() == [7, 3]
 
 
 def test_labels_beside_images_that_are_not_called_so(tmp_path, paint):
@@ -190,7 +185,7 @@ def test_labels_beside_the_description(make, tmp_path):
         (path / name).rename(path / "boxes" / name)
     (path / "boxes" / "labels" / "train" / "ghost.txt").write_text("0 0.5 0.5 1 1")
     source = read(path / "boxes")
-    assert objects_of(source).starts.tolist() == [0, 1, 1]
+    assert objects_of(source, "train").starts.tolist() == [0, 1, 1]
     assert source.notes[0].startswith("1 files of labels have no image")
     assert "ghost.txt" in source.notes[0]
 
@@ -204,7 +199,7 @@ def test_lists_of_images(make):
     (path / "lists" / "train.txt").write_text("./images/train/b.png\n\n../images/train/a.png\n")
     source = read(path)
     assert source.splits["train"].ids == ["b.png", "a.png"]
-    assert objects_of(source).labels.tolist() == [1, 0]
+    assert objects_of(source, "train").labels.tolist() == [1, 0]
     assert source.splits["val"].ids == ["c.png"]
 
 
@@ -213,22 +208,22 @@ def test_paths_as_roboflow_writes_them(tmp_path, paint):
     (tmp_path / "train" / "labels").mkdir()
     (tmp_path / "train" / "labels" / "a.txt").write_text("0 0.5 0.5 1 1")
     (tmp_path / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnc: 1\nnames: ['cat']\n")
-    assert objects_of(read(tmp_path)).count == 1
+    assert objects_of(read(tmp_path), "train").count == 1
 
 
 def test_a_path_from_another_machine(make):
     path = make({"train/a": "0 0.5 0.5 1 1"}, DATA.replace("path: .", "path: /home/somebody/data"))
-    assert objects_of(read(path)).count == 1
+    assert objects_of(read(path), "train").count == 1
 
 
 def test_relative_paths(make, monkeypatch):
     path = make({"train/a": "0 0.5 0.5 1 1"})
     monkeypatch.chdir(path)
-    assert objects_of(read(Path("data.yaml"))).count == 1
+    assert objects_of(read(Path("data.yaml")), "train").count == 1
     (path / "sub").mkdir()
     (path / "data.yaml").rename(path / "sub" / "data.yaml")
     monkeypatch.chdir(path / "sub")
-    assert objects_of(read(Path("data.yaml"))).count == 1
+    assert objects_of(read(Path("data.yaml")), "train").count == 1
 
 
 # Broken files: what must be named
@@ -269,7 +264,7 @@ def test_broken_lines(make, case):
         read(path)
     assert words in str(caught.value)
     findings = Findings(strict=False)
-    objects = objects_of(yolo.read(path, findings))
+    objects = objects_of(yolo.read(path, findings), "train")
     assert [finding.kind for finding in findings.kept] == ["broken annotation"]
     assert objects.ids.tolist() == [1, 3]
     assert objects.labels.tolist() == [0, 1]
@@ -279,7 +274,7 @@ def test_a_file_of_faults_is_not_read_to_its_end(make):
     """A finding a line of a large file that is something else would take all memory."""
     path = make({"train/a": "0 0.5 0.5 1 1\n" + "x\n" * 5000 + "0 0.5 0.5 1 1\n"})
     findings = Findings(strict=False)
-    assert objects_of(yolo.read(path, findings)).count == 1
+    assert objects_of(yolo.read(path, findings), "train").count == 1
     assert len(findings.kept) == 101
     assert "line 101: has 100 broken lines before it" in str(findings.kept[-1])
 
@@ -301,7 +296,7 @@ def test_broken_keypoints(make, case):
     with pytest.raises(DataError) as caught:
         read(path)
     assert words in str(caught.value)
-    assert objects_of(yolo.read(path, Findings(strict=False))).count == 0
+    assert objects_of(yolo.read(path, Findings(strict=False)), "train").count == 0
 
 
 LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\ntrain: images/train\nnames: [cat]\n"
@@ -403,7 +398,7 @@ def test_an_image_that_cannot_be_read(make):
     source = yolo.read(path, findings)
     assert [finding.kind for finding in findings.kept] == ["broken image"]
     assert source.splits["train"].ids == ["a.png", "b.png"]
-    assert objects_of(source).count == 0
+    assert objects_of(source, "train").count == 0
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ over all channels, where two GPUs would each normalise over its own.
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
+from saccade.layers.initialise import initialise_he
 from saccade.layers.local_response_norm import local_response_norm
 from saccade.layers.stages import stage_maps
 
@@ -55,13 +56,7 @@ class AlexNet(Backbone):
                 nn.Linear(4096, num_classes),
             )
         # The paper says nothing: He's for the filters, and for the rest what the network of 2012 has.
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.01)
-            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
+        initialise_he(self)
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
         return stage_maps(self.features, (2, 5, 12), inputs)
