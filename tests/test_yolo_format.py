@@ -138,7 +138,7 @@ def test_seventeen_keypoints_are_those_of_coco(make):
     """As in the descriptions of COCO's persons that are in use: 17, no names, left and right in turn."""
     mirror = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
     about = DATA + f"kpt_shape: [17, 3]\nflip_idx: {mirror}\n"
-    skeleton = objects_of(read(make({"train/a": ""}, about))).skeleton
+    skeleton = objects_of(read(make({"train/a": ""}, about)), "train").skeleton
     assert skeleton is not None
     assert skeleton.names[9] == "left_wrist"
     assert skeleton.sigmas[:3] == (0.026, 0.025, 0.025)
