@@ -61,7 +61,7 @@ class Run:
 
 
 def fit(
-    data: str | Path,
+    data: str | Path | Source,
     *,
     model: str,
     out: str | Path,
@@ -73,7 +73,7 @@ def fit(
 ) -> Run:
     """Train a network on a data set, evaluate it, and write the report.
 
-    data         a folder of class folders or of idx files, or "digits" or "photos"
+    data         a folder of class folders or of idx files, or "digits" or "photos"; or what was read from one
     model        a name of `list_models()`
     out          the run directory; it must not exist yet, unless `resume`
     weights      what to start from: "imagenet", or the path of a .safetensors or .pth file
@@ -94,7 +94,7 @@ def fit(
     # Without the hint, accelerate takes processes that have no GPU for strangers to each other.
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     display = Display(quiet=not accelerator.is_main_process)
-    source = sources.read(data)
+    source = data if isinstance(data, Source) else sources.read(data)
     folder = Path(out)
     _check_folder(folder, resume)
     # Nobody makes the folder before all have looked at it.
