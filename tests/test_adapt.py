@@ -11,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 import saccade
 from saccade.backbones.probed import Probed
@@ -19,8 +22,9 @@ from saccade.errors import SaccadeError, UsageError
 from saccade.models import create_model, create_probe
 from saccade.recipes.fit import Run
 from saccade.training import features
+from saccade.training.config import Config
 from saccade.training.features import FeatureStore, key_of
-from saccade.training.freeze import freeze_all_but
+from saccade.training.freeze import plan
 from saccade.training.linear import STRENGTHS, _folds, fit_linear
 
 
@@ -265,6 +269,35 @@ def test_settings_that_mean_nothing(tmp_path: Path, weights: Path) -> None:
         saccade.fit("digits", model="lenet", adapt="probe", out=tmp_path / "run")
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_support_vector_machine_is_scikit_learns(classes: int) -> None:
+    """The same planes on standardised features as scikit-learn's own pipeline finds."""
+    rng = np.random.default_rng(classes)
+    labels = np.repeat(np.arange(classes), 30)
+    features = (rng.normal(size=(len(labels), 6)) * 3 + 5 + 2 * np.eye(6)[labels]).astype(np.float32)
+    found = fit_linear(features, labels, np.arange(len(labels)), classes, 0, "svm")
+    assert found.chosen in STRENGTHS
+    assert len(found.tried) == len(STRENGTHS)
+    machine = LinearSVC(C=1 / (found.chosen * len(labels)), dual=False, intercept_scaling=100, max_iter=10_000)
+    theirs = make_pipeline(StandardScaler(), machine).fit(features, labels)
+    margins = features @ found.weight.T + found.bias
+    expected = theirs.decision_function(features)
+    assert np.allclose(margins[:, 1] if classes == 2 else margins, expected, atol=1e-3)
+    assert np.array_equal(margins.argmax(1), theirs.predict(features))
+
+
+def test_a_probe_by_support_vectors(tmp_path: Path) -> None:
+    path = tmp_path / "start.safetensors"
+    start = create_model("resnet20_cifar", 10)
+    save_file({key: value.contiguous() for key, value in start.state_dict().items()}, path)
+    run = saccade.fit(
+        "digits", model="resnet20_cifar", weights=path, adapt="probe", out=tmp_path / "run", classifier="svm", workers=0
+    )
+    assert run.metrics["top1_error"] < 60, "random filters tell digits apart far better than chance, 90 %"
+    with pytest.raises(UsageError, match="classifier: input should be 'logistic' or 'svm'"):
+        saccade.fit("digits", model="lenet", weights=path, adapt="probe", out=tmp_path / "x", classifier="tree")
+
+
 # --- freezing ---------------------------------------------------------------------------------------------------------
 
 
@@ -287,10 +320,7 @@ def test_frozen_means_frozen(tmp_path: Path) -> None:
 
 def test_freezing_leaves_the_head_alone() -> None:
     network = create_model("mobilenet_v2", 5)
-    frozen = freeze_all_but(network, network.head)
-    network.train()
-    for module in frozen:
-        module.eval()
+    plan(network, "freeze", Config()).hold(network, 7)
     learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert learning == {"classifier.1.weight", "classifier.1.bias"}
     assert not any(module.training for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import saccade
+from saccade import checkpoint
 from saccade.backbones.lenet import lenet
 from saccade.backbones.resnet import resnet20_cifar
 from saccade.data.augment import Augmentation
@@ -21,11 +22,13 @@ from saccade.data.hold_out import hold_out
 from saccade.data.source import read
 from saccade.errors import UsageError
 from saccade.layers.preprocess import Preprocess
+from saccade.models import create_model, list_models
 from saccade.recipes.fit import Run, _augmentation, _class_weights
 from saccade.structures import Batch, Preprocessing
 from saccade.tasks.classify import Classify
 from saccade.training import precision
 from saccade.training.config import Config, configure
+from saccade.training.freeze import Freeze, is_in_head, plan, stages_of
 from saccade.training.loop import _move_average
 from saccade.training.optim import make_optimiser, parameter_groups, rate_at
 
@@ -49,7 +52,7 @@ def test_parameter_groups_of_fine_tuning() -> None:
     """Every parameter is in one group; biases and norms are never decayed; the encoder is slower."""
     model = resnet20_cifar(num_classes=4)
     config = configure("finetune", {"weight_decay": 0.3})
-    groups = parameter_groups(model, model.head, config)
+    groups = parameter_groups(model, config, plan(model, "finetune", config))
     by_parameter = {id(p): group for group in groups for p in group["params"]}
     assert sum(len(group["params"]) for group in groups) == len(by_parameter) == len(list(model.parameters()))
     for name, parameter in model.named_parameters():
@@ -60,7 +63,7 @@ def test_parameter_groups_of_fine_tuning() -> None:
 
 
 def test_the_head_learns_first(tmp_path: Path) -> None:
-    """For the first half of four epochs only the last layer moves; batch norm's averages are not learnt."""
+    """For the first two of four epochs only the last layer moves."""
     torch.manual_seed(0)
     torch.save(resnet20_cifar(num_classes=3).state_dict(), tmp_path / "start.pth")
     start = torch.load(tmp_path / "start.pth", weights_only=True)
@@ -68,18 +71,112 @@ def test_the_head_learns_first(tmp_path: Path) -> None:
         out = tmp_path / str(epochs)
         saccade.fit(
             "digits", model="resnet20_cifar", weights=tmp_path / "start.pth", out=out, epochs=epochs, batch_size=256,
-            head_share=0.5 if moved else 1.0, ema=0.5, workers=0, schedule="step",
+            warm_start=2, ema=0.5, workers=0, schedule="step",
         )  # fmt: skip
         state = load_file(out / "model.safetensors")
         assert not torch.equal(state["fc.weight"], torch.zeros_like(state["fc.weight"]))
-        assert torch.equal(state["conv1.weight"], start["conv1.weight"]) != moved
+        for name in ("conv1.weight", "bn1.running_mean"):
+            assert torch.equal(state[name], start[name]) != moved
 
 
 def test_frozen_parameters_are_in_no_group() -> None:
     model = lenet()
     model.conv1.requires_grad_(False)
-    groups = parameter_groups(model, model.head, Config())
+    never = Freeze(model.head, {"conv1.weight": math.inf, "conv1.bias": math.inf})
+    groups = parameter_groups(model, Config(), never)
     assert sum(p.numel() for group in groups for p in group["params"]) == 61_706 - 156
+
+
+STAGES = {
+    # Each by reading the network's definition: a name that begins so is of that stage, the last of the rows that fits.
+    "resnet18": {"conv1": 0, "bn1": 0, "layer1": 0, "layer2": 1, "layer3": 2, "layer4": 3},
+    "vgg11": {
+        "features.0": 0, "features.3": 1, "features.6": 2, "features.8": 2, "features.11": 3, "features.13": 3,
+        "features.16": 4, "features.18": 4, "classifier": 5,
+    },
+    "lenet": {"conv1": 0, "conv2": 1, "fc": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_by_hand(name: str) -> None:
+    model = create_model(name, 3)
+    found = stages_of(model)
+    assert found.keys() == {key for key, _ in model.named_parameters() if not is_in_head(model, key)}
+    for key, stage in found.items():
+        assert stage == next(s for start, s in STAGES[name].items() if f"{key}.".startswith(start)), key
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_network_falls_into_stages(name: str) -> None:
+    with torch.device("meta"):
+        model = create_model(name, 3)
+    stages = stages_of(model)
+    count = len(set(stages.values()))
+    assert 2 <= count <= len(model.channels) + 1
+    assert set(stages.values()) == set(range(count))
+    first = next(iter(stages.values()))
+    assert first == 0, "a network begins with its finest stage"
+
+
+def test_rates_fall_from_stage_to_stage() -> None:
+    model = create_model("resnet18", 3)
+    config = configure(
+        "finetune", {"layer_decay": 0.5, "encoder_rate": 0.1, "warm_start": 1, "unfreeze": 2, "epochs": 20}
+    )
+    groups = parameter_groups(model, config, plan(model, "finetune", config))
+    found = {group["part"]: (group["rate"], group["begin"]) for group in groups}
+    assert list(found) == ["stage 1", "stage 2", "stage 3", "stage 4", "head"]
+    assert found["head"] == (1.0, 0)
+    for stage, (rate, begin) in enumerate([(0.0125, 7), (0.025, 5), (0.05, 3), (0.1, 1)], 1):
+        assert found[f"stage {stage}"] == (pytest.approx(rate), begin)
+    assert sum(p.numel() for group in groups for p in group["params"]) == sum(p.numel() for p in model.parameters())
+
+
+def test_stages_begin_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each epoch just the stages that had begun have moved, their norms' averages with them."""
+    torch.manual_seed(0)
+    start = create_model("resnet20_cifar", 3)
+    torch.save(start.state_dict(), tmp_path / "start.pth")
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def keep(folder: Path, state: dict[str, torch.Tensor]) -> None:
+        kept.append({key: value.clone() for key, value in state.items()})
+        save_weights(folder, state)
+
+    save_weights = checkpoint.save_weights
+    monkeypatch.setattr(checkpoint, "save_weights", keep)
+    saccade.fit(
+        "digits", model="resnet20_cifar", weights=tmp_path / "start.pth", out=tmp_path / "run", epochs=4,
+        batch_size=512, warm_start=1, unfreeze=1, ema=None, encoder_rate=1.0, workers=0, schedule="step",
+    )  # fmt: skip
+    stages = stages_of(start)
+    for epoch, state in enumerate(kept):
+        for name, stage in stages.items():
+            moved = not torch.equal(state[name], start.state_dict()[name])
+            assert moved == (epoch >= 1 + (2 - stage)), (epoch, name)
+        moved = not torch.equal(state["layer1.0.bn1.running_mean"], start.state_dict()["layer1.0.bn1.running_mean"])
+        assert moved == (epoch >= 3)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [[line[f"rate/stage {stage}"] > 0 for line in lines] for stage in (1, 2, 3)] == [
+        [False, False, False, True],
+        [False, False, True, True],
+        [False, True, True, True],
+    ]
+    assert "held" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_stages_that_would_never_begin_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="finest of 5 stages would begin to learn after 9 of 8 epochs"):
+        plan(
+            create_model("resnet18", 3),
+            "finetune",
+            configure("finetune", {"epochs": 8, "warm_start": 1, "unfreeze": 2}),
+        )
+    with pytest.raises(UsageError, match="warm_start is 9, but there are only 8 epochs"):
+        configure("finetune", {"epochs": 8, "warm_start": 9})
+    with pytest.raises(UsageError, match="unfreeze is for adapt=finetune only"):
+        configure("scratch", {"unfreeze": 1})
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

@@ -24,6 +24,13 @@ def fit(
     size: Annotated[int | None, typer.Option(help="Side in pixels of what the network sees.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that load images.")] = None,
+    warm_start: Annotated[int | None, typer.Option(help="finetune: epochs in which the head learns alone.")] = None,
+    unfreeze: Annotated[
+        int | None, typer.Option(help="finetune: so many epochs later the next finer stage learns; 0 for all at once.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="probe: the map that features are taken from; -1 the last.")] = None,
+    augmented: Annotated[int | None, typer.Option(help="probe: random views of each image, beside the plain.")] = None,
+    find_lr: Annotated[bool, typer.Option("--find-lr", help="Try learning rates first and take the best.")] = False,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as name=value.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
@@ -38,6 +45,10 @@ def fit(
         "size": size,
         "seed": seed,
         "workers": workers,
+        "warm_start": warm_start,
+        "unfreeze": unfreeze,
+        "layer": layer,
+        "augmented": augmented,
     }
     options = read_settings(config, settings or []) | {k: v for k, v in named.items() if v is not None}
 
@@ -52,6 +63,7 @@ def fit(
         adapt=adapt,
         resume=resume,
         skip_broken=skip_broken,
+        find_rate=find_lr,
         **options,
     )
     if not run.first:

@@ -1,12 +1,14 @@
 """Networks that know their shapes only."""
 
 import copy
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
+Model = TypeVar("Model", bound=nn.Module)
 
-def on_meta(model: nn.Module) -> nn.Module:
+
+def on_meta(model: Model) -> Model:
     """A copy that knows the shapes of its weights but has none."""
     memo: dict[int, Any] = {}
     for parameter in model.parameters():

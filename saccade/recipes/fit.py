@@ -3,15 +3,14 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
-from pydantic import ValidationError
+from accelerate.utils import DistributedDataParallelKwargs
 
 from saccade import checkpoint, keyed
 from saccade.backbones.contract import Backbone
@@ -20,8 +19,6 @@ from saccade.backbones.weights import Weights, resolve
 from saccade.checkpoint import Card
 from saccade.data import source as sources
 from saccade.data.augment import Augmentation
-from saccade.data.check import broken_images
-from saccade.data.findings import DataError
 from saccade.data.hold_out import hold_out
 from saccade.data.loader import Dataset, Loader
 from saccade.data.source import Source, Split, labels_of
@@ -30,13 +27,23 @@ from saccade.layers.preprocess import Preprocess
 from saccade.models import builder, create_model, create_probe, create_task
 from saccade.predict import load
 from saccade.recipes.evaluate import Evaluation, evaluate_split
-from saccade.recipes.page import write_fit_report
+from saccade.recipes.fit_checks import (
+    check_adapt,
+    check_classes,
+    check_folder,
+    check_same,
+    check_size,
+    without_broken,
+)
+from saccade.recipes.page import RATE_TEST, write_fit_report
 from saccade.recipes.probe import probe
 from saccade.structures import Preprocessing
 from saccade.training import precision
-from saccade.training.config import AUGMENTATIONS, FREE_TO_CHANGE, Config, configure, explain_validation
+from saccade.training.config import AUGMENTATIONS, Config, configure
 from saccade.training.display import Display
-from saccade.training.freeze import freeze_all_but
+from saccade.training.find_rate import RateTest
+from saccade.training.find_rate import find_rate as range_test
+from saccade.training.freeze import plan
 from saccade.training.loop import Job, Position, train
 from saccade.training.optim import make_optimiser, parameter_groups
 
@@ -45,14 +52,16 @@ from saccade.training.optim import make_optimiser, parameter_groups
 class Run:
     """What `fit` leaves behind.
 
-    path     the run directory
-    metrics  as in metrics.json
-    first    whether this is the first of several processes, the one that speaks
+    path         the run directory
+    metrics      as in metrics.json
+    first        whether this is the first of several processes, the one that speaks
+    evaluations  by split: "val" and "test", as far as there are any
     """
 
     path: Path
     metrics: dict[str, Any]
     first: bool = True
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
 
     @property
     def report(self) -> Path:
@@ -69,6 +78,8 @@ def fit(
     adapt: str | None = None,
     resume: bool = False,
     skip_broken: bool = False,
+    find_rate: bool = False,
+    quiet: bool = False,
     **options: Any,
 ) -> Run:
     """Train a network on a data set, evaluate it, and write the report.
@@ -82,6 +93,8 @@ def fit(
                  slowly. None fine-tunes when there are weights
     resume       go on from the last checkpoint in `out`
     skip_broken  leave out images that cannot be read, and list them, instead of stopping before step 0
+    find_rate    try learning rates first, and take the one that the range test finds
+    quiet        say nothing of how it goes
     options      settings, by the names of `saccade.training.config.Config`: epochs, batch_size, learning_rate, seed ...
 
     Raises UsageError for an unknown name or setting, SaccadeError when the data or the machine does not allow it.
@@ -89,31 +102,40 @@ def fit(
     adapt = adapt or ("finetune" if weights else "scratch")
     config = configure(adapt, options)
     builder(model)
-    _check_adapt(adapt, weights)
+    check_adapt(adapt, weights)
+    if find_rate and (adapt == "probe" or options.get("learning_rate") is not None):
+        why = "a probe takes no steps" if adapt == "probe" else f"{options['learning_rate']} was given already"
+        raise UsageError(f"trying learning rates has no use here: {why}; leave one of the two out")
     found = resolve(model, weights) if weights else None
     # Without the hint, accelerate takes processes that have no GPU for strangers to each other.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
-    display = Display(quiet=not accelerator.is_main_process)
+    # Stages that learn later have no gradients yet, which data-parallel training must be told to expect.
+    later = DistributedDataParallelKwargs(find_unused_parameters=config.warm_start > 0 or config.unfreeze > 0)
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[later])
+    display = Display(quiet=quiet or not accelerator.is_main_process)
     source = data if isinstance(data, Source) else sources.read(data)
     folder = Path(out)
-    _check_folder(folder, resume)
+    check_folder(folder, resume)
     # Nobody makes the folder before all have looked at it.
     accelerator.wait_for_everyone()
 
-    source, skipped = _without_broken(source, skip_broken, accelerator)
+    source, skipped = without_broken(source, skip_broken, accelerator)
     source = hold_out(source, config.hold_out, config.seed)
-    _check_classes(source)
+    check_classes(source)
     config = config.model_copy(update={"augmentation": _augmentation(config, source.splits["train"])})
     torch.manual_seed(keyed.seed(config.seed, "weights"))
     network = _network(model, source, found, adapt, config)
     preprocessing = _preprocessing(network, found, config)
-    _check_size(network, preprocessing)
+    check_size(network, preprocessing)
     card = Card(
         model, "classify", source.classes, preprocessing, adapt, str(weights or ""), source.name, config.model_dump()
     )
-    _begin_folder(folder, card, resume, accelerator)
-
     job = _job(card, network, source, config, folder, accelerator, display)
+    test = None
+    if find_rate:
+        card, job, test = _with_found_rate(card, job, resume)
+    _begin_folder(folder, card, resume, accelerator)
+    if test is not None:
+        checkpoint.write(folder / RATE_TEST, json.dumps(asdict(test)))
     display.say(_announcement(source, network, model, config, accelerator))
     position = probe(job, network) if isinstance(network, Probed) else train(job, resume)
     evaluations = _evaluate_saved(folder, source, config, accelerator)
@@ -122,7 +144,7 @@ def fit(
         checkpoint.write(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
         write_fit_report(folder, card, evaluations, job.train.dataset, metrics, skipped)
     accelerator.wait_for_everyone()
-    return Run(folder, metrics, accelerator.is_main_process)
+    return Run(folder, metrics, accelerator.is_main_process, evaluations)
 
 
 def _announcement(source: Source, network: Backbone, name: str, config: Config, accelerator: Accelerator) -> str:
@@ -136,68 +158,14 @@ def _announcement(source: Source, network: Backbone, name: str, config: Config, 
     )
 
 
-def _check_adapt(adapt: str, weights: str | Path | None) -> None:
-    if adapt == "scratch" and weights:
-        raise UsageError(
-            f"scratch starts from random weights, but {weights} was given; use adapt=finetune with weights"
-        )
-    if adapt != "scratch" and not weights:
-        raise UsageError(f"{adapt} needs weights to start from; give --weights imagenet or the path of a file")
-
-
-def _check_folder(folder: Path, resume: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; --out needs a folder")
-    if checkpoint.is_untouched(folder):
-        return
-    if not resume:
-        raise UsageError(f"{folder} exists and is not empty; --resume to go on with it, or choose another --out")
-    if not (folder / "model.toml").exists():
-        raise UsageError(f"{folder} is not empty and not a run directory (it has no model.toml); choose another --out")
-
-
 def _begin_folder(folder: Path, card: Card, resume: bool, accelerator: Accelerator) -> None:
     """The run directory with its model.toml."""
     if resume:
-        _check_same(folder, card)
+        check_same(folder, card)
     if accelerator.is_main_process:
         checkpoint.make_folder(folder)
         checkpoint.save_card(folder, card)
     accelerator.wait_for_everyone()
-
-
-def _without_broken(source: Source, skip: bool, accelerator: Accelerator) -> tuple[Source, list[str]]:
-    """The set without its broken images, and what they are. Without `skip` the first of them ends it here."""
-    found = [
-        {n: broken_images(s, f"reading {n}") for n, s in source.splits.items()} if accelerator.is_main_process else {}
-    ]
-    broadcast_object_list(found)
-    splits: dict[str, Split] = {}
-    skipped: list[str] = []
-    for name, split in source.splits.items():
-        broken = found[0][name]
-        skipped += [f"{name}/{split.ids[index]}: {reason}" for index, reason in broken.items()]
-        splits[name] = split.take([i for i in range(len(split)) if i not in broken]) if broken else split
-    if skipped and not skip:
-        more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-        raise DataError(
-            f"{len(skipped)} of the images in {source.name} cannot be read:\n  "
-            + "\n  ".join(skipped[:10])
-            + more
-            + "\nFetch them again, remove them, or go on without them with --skip-broken"
-        )
-    return source.with_splits(splits), skipped
-
-
-def _check_classes(source: Source) -> None:
-    counts = np.bincount(labels_of(source.splits["train"]), minlength=len(source.classes))
-    if len(source.classes) < 2:
-        raise DataError(
-            f"{source.name} has only the class {', '.join(source.classes)!r}; telling classes apart needs two"
-        )
-    for name, count in zip(source.classes, counts, strict=True):
-        if not count:
-            raise DataError(f"the class {name!r} has no image left to train on; add some, or remove it")
 
 
 def _augmentation(config: Config, train: Split) -> Augmentation | str:
@@ -231,41 +199,6 @@ def _preprocessing(network: Backbone, found: Weights | None, config: Config) -> 
     return replace(own, size=(config.size, config.size), resize=round(config.size * own.resize / min(own.size)))
 
 
-@torch.no_grad()
-def _check_size(network: Backbone, preprocessing: Preprocessing) -> None:
-    """One look at nothing, before anything is written: not every network can take every size."""
-    try:
-        network.eval()(torch.zeros(1, preprocessing.channels, *preprocessing.size))
-    except RuntimeError as error:
-        height, width = preprocessing.size
-        raise UsageError(
-            f"the network cannot look at {height} x {width} pixels; choose a larger size ({error})"
-        ) from None
-
-
-def _check_same(folder: Path, card: Card) -> None:
-    """A run is resumed as it was begun: another setting would give a model that no settings describe."""
-    if not (folder / "model.toml").exists():
-        return
-    was = checkpoint.load_card(folder)
-    try:
-        before, now = Config.model_validate(was.config).model_dump(), card.config
-    except ValidationError as error:
-        raise SaccadeError(
-            f"{folder / 'model.toml'} has settings that are unknown here: {explain_validation(error)}"
-        ) from None
-    changed = [f"{k} was {before[k]}, now {now[k]}" for k in now if k not in FREE_TO_CHANGE and before[k] != now[k]]
-    for name in ("model", "adapt", "weights", "classes", "preprocessing"):
-        if getattr(was, name) != getattr(card, name):
-            changed.append(f"{name} was {getattr(was, name)}, now {getattr(card, name)}")
-    if changed:
-        raise UsageError(
-            f"{folder} was begun with other settings: "
-            + "; ".join(changed)
-            + ". Resume with the same, or choose another --out"
-        )
-
-
 def _job(
     card: Card,
     network: Backbone,
@@ -277,7 +210,7 @@ def _job(
 ) -> Job:
     train, val = source.splits["train"], source.splits.get("val")
     network.to(accelerator.device)
-    frozen = freeze_all_but(network, network.head) if card.adapt == "freeze" else []
+    freeze = plan(network, card.adapt, config)
     augmentation = config.augmentation if isinstance(config.augmentation, Augmentation) else None
     data = Dataset(train, card.preprocessing, augmentation, config.seed)
     return Job(
@@ -289,7 +222,7 @@ def _job(
             class_weights=_class_weights(source) if config.class_weights == "balanced" else None,
         ),
         preprocess=Preprocess(card.preprocessing),
-        optimiser=make_optimiser(parameter_groups(network, network.head, config), config),
+        optimiser=make_optimiser(parameter_groups(network, config, freeze), config),
         train=_loader(data, config, accelerator, shuffle=True),
         val=None if val is None else _loader(Dataset(val, card.preprocessing), config, accelerator, shuffle=False),
         config=config,
@@ -297,8 +230,25 @@ def _job(
         accelerator=accelerator,
         fingerprint=_fingerprint(source),
         display=display,
-        frozen=frozen,
+        freeze=freeze,
     )
+
+
+def _with_found_rate(card: Card, job: Job, resume: bool) -> tuple[Card, Job, RateTest | None]:
+    """The same with the learning rate that a range test finds, and the test; resumed, with the one it found then."""
+    if job.accelerator.num_processes > 1:
+        raise UsageError("learning rates are tried by one process; find one alone, then give it as --learning-rate")
+    test = None
+    if resume and (job.folder / "model.toml").exists():
+        rate = checkpoint.load_card(job.folder).config["learning_rate"]
+    else:
+        test = range_test(job)
+        if test.found is None:
+            raise SaccadeError(f"no learning rate made the loss fall ({test.ended}); give one as --learning-rate")
+        job.display.say(f"learning rate {test.found:.2g}: a tenth of where the loss was lowest; {test.ended}")
+        rate = test.found
+    config = job.config.model_copy(update={"learning_rate": rate})
+    return replace(card, config=config.model_dump()), replace(job, config=config), test
 
 
 def _loader(data: Dataset, config: Config, accelerator: Accelerator, shuffle: bool) -> Loader:

@@ -18,10 +18,26 @@ from saccade.data.loader import Dataset
 from saccade.geometry.view import View
 from saccade.recipes.evaluate import Evaluation
 from saccade.report import plots
-from saccade.report.page import Cell, Code, Fact, Figure, Listing, Page, Pictures, Prose, Section, Table, Tile, render
+from saccade.report.page import (
+    Block,
+    Cell,
+    Code,
+    Fact,
+    Figure,
+    Listing,
+    Page,
+    Pictures,
+    Prose,
+    Section,
+    Table,
+    Tile,
+    render,
+)
 from saccade.training.display import clock
 
 MISTAKES, SAMPLES, TILE = 24, 16, 256
+RATE, EPOCHS = "rate/", 20
+RATE_TEST = "learning_rates.json"  # of a run directory: what a range test saw
 
 
 def write_fit_report(
@@ -44,6 +60,8 @@ def write_fit_report(
     for number, evaluation in enumerate(evaluations.values()):
         facts += headline(evaluation) if number == 0 else headline(evaluation)[:1]
     detail, section = _probing(lines[0]) if card.adapt == "probe" else _training(lines)
+    if (folder / RATE_TEST).exists():
+        section.blocks.append(_rate_test(json.loads((folder / RATE_TEST).read_text(encoding="utf-8"))))
     facts.append(Fact("training", clock(metrics["timing/seconds"]), detail))
     sections.append(section)
     for name, evaluation in evaluations.items():
@@ -68,8 +86,32 @@ def write_fit_report(
 def _training(lines: list[dict[str, Any]]) -> tuple[str, Section]:
     """How the steps went, in a few words and as curves."""
     speed = sum(line["timing/images_per_second"] for line in lines) / max(1, len(lines))
-    figure = Figure(plots.curves(lines), "Loss, error on held-out images, learning rate.")
-    return f"{len(lines)} epochs, {speed:.0f} images/s", Section("Training", [figure])
+    blocks: list[Block] = [Figure(plots.curves(lines), "Loss, error on held-out images, learning rate.")]
+    if parts := [key for key in lines[0] if key.startswith(RATE)]:
+        blocks.append(_groups(lines, parts))
+    return f"{len(lines)} epochs, {speed:.0f} images/s", Section("Training", blocks)
+
+
+def _rate_test(test: dict[str, Any]) -> Figure:
+    """What the learning rate was chosen from."""
+    caption = (
+        f"The loss of single steps while the learning rate rises, and its running average; {test['ended']}. "
+        f"Chosen: {test['found']:.2g}, a tenth of where the average is lowest."
+    )
+    return Figure(plots.rate_test(test["rates"], test["losses"], test["smoothed"], test["found"]), caption)
+
+
+def _groups(lines: list[dict[str, Any]], parts: list[str]) -> Table:
+    """The learning rate of each part of the network, epoch by epoch; of many epochs, those where one begins to learn
+    and some between."""
+    begins = {next((n for n, line in enumerate(lines) if line[part] > 0), 0) for part in parts}
+    shown = begins | {int(n) for n in np.linspace(0, len(lines) - 1, min(len(lines), EPOCHS))}
+    rows: list[tuple[Cell, ...]] = [
+        (lines[n]["epoch"] + 1, *(f"{lines[n][part]:.3g}" if lines[n][part] else "held" for part in parts))
+        for n in sorted(shown)
+    ]
+    caption = "Learning rates at the end of the epoch. A part that is held is as it was, its norms included."
+    return Table(("epoch", *(part.removeprefix(RATE) for part in parts)), rows, caption)
 
 
 def _probing(line: dict[str, Any]) -> tuple[str, Section]:

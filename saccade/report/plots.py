@@ -68,6 +68,23 @@ def _line(axes: "Axes", lines: Sequence[dict[str, float]], key: str, name: str, 
     return list(values)
 
 
+def rate_test(rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], found: float) -> str:
+    """The loss against the learning rate of a range test, with the rate that was chosen.
+
+    rates     rising, one a step; `losses` and `smoothed`, their running average, likewise
+    """
+    with draw_figure("Loss by learning rate", 6.4, 2.6) as (figure, axes):
+        figure.set_layout_engine("constrained")
+        axes.plot(rates, losses, ".", color=INK, alpha=0.35, label="a step")
+        axes.plot(rates, smoothed, color=BLUE, label="running average")
+        axes.axvline(found, color=VERMILION, linestyle="--", label=f"chosen: {found:.2g}")
+        axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+        # What runs away would press all else flat.
+        axes.set_ylim(0.9 * min(losses), 1.1 * max(smoothed[0], 2 * min(smoothed)))
+        axes.legend(loc="best")
+        return as_svg(figure)
+
+
 def confusion(matrix: np.ndarray, classes: tuple[str, ...]) -> str:
     """What each class was taken for: blue is right, orange wrong, and the stronger the larger the share of the row.
 

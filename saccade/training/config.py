@@ -17,8 +17,12 @@ class Config(BaseModel):
     optimiser           "adamw" (Loshchilov and Hutter 2019) or "sgd" with momentum
     learning_rate       the highest one, of the classifier
     encoder_rate        the encoder's learning rate as a share of it
-    head_share          this share of the epochs goes by before the encoder learns too: a head that knows nothing yet
-                        would only spoil it (Kumar et al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022)
+    layer_decay         each stage of the encoder learns at so much of the rate of the next coarser one
+    warm_start          epochs in which the head learns alone: as long as it knows nothing it would only spoil the
+                        encoder (Kumar et al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022). Fine-tuning
+                        takes half of the epochs unless told
+    unfreeze            then the coarsest stage begins, and so many epochs later the next finer one ...; 0 for all at
+                        once (Howard and Ruder, "Universal Language Model Fine-tuning", ACL 2018, section 3.3)
     weight_decay        never applied to biases and to the weights of norms
     momentum            of SGD
     schedule            after the warm-up: "cosine" down to 0, or "step", a tenth at each of `milestones`
@@ -37,6 +41,7 @@ class Config(BaseModel):
     checkpoint_seconds  at most so much work is lost when the run is killed
     workers             processes that load images; None for one a core, leaving one core free
     layer               probe: which of the network's maps the features are taken from, fine to coarse; -1 for the last
+    classifier          probe: "logistic" regression, or "svm", a linear support vector machine
     augmented           probe: how many random views of each image are looked at beside the plain one
     seed                of everything random
     """
@@ -48,7 +53,9 @@ class Config(BaseModel):
     optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     encoder_rate: float = Field(1.0, ge=0)
-    head_share: float = Field(0.0, ge=0, le=1)
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    warm_start: int = Field(0, ge=0)
+    unfreeze: int = Field(0, ge=0)
     weight_decay: float = Field(0.05, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     schedule: Literal["cosine", "step"] = "cosine"
@@ -67,6 +74,7 @@ class Config(BaseModel):
     workers: int | None = Field(None, ge=0)
     seed: int = Field(0, ge=0)
     layer: int = -1
+    classifier: Literal["logistic", "svm"] = "logistic"
     augmented: int = Field(0, ge=0)
 
 
@@ -74,7 +82,8 @@ class Config(BaseModel):
 FREE_TO_CHANGE = frozenset({"workers", "checkpoint_seconds"})
 
 # A probe takes no steps: settings of steps have no meaning for it, and its own have none elsewhere.
-ONLY_PROBE = frozenset({"layer", "augmented"})
+ONLY_PROBE = frozenset({"layer", "augmented", "classifier"})
+OF_STAGES = frozenset({"encoder_rate", "layer_decay", "warm_start", "unfreeze"})
 OF_A_PROBE = ONLY_PROBE | {"batch_size", "augmentation", "size", "hold_out", "workers", "seed"}
 
 ADAPT: dict[str, dict[str, Any]] = {
@@ -86,7 +95,6 @@ ADAPT: dict[str, dict[str, Any]] = {
         "batch_size": 16,
         "learning_rate": 1e-3,
         "encoder_rate": 0.01,
-        "head_share": 0.5,
         "ema": 0.98,
     },
 }
@@ -115,10 +123,17 @@ def configure(adapt: str, options: Mapping[str, Any]) -> Config:
     if strangers:
         meant = "means nothing to a probe, which takes no steps" if adapt == "probe" else "is for adapt=probe only"
         raise UsageError(f"the setting {min(strangers)} {meant}; leave it out")
+    if adapt != "finetune" and (strangers := chosen.keys() & OF_STAGES):
+        raise UsageError(f"the setting {min(strangers)} is for adapt=finetune only; leave it out")
     try:
-        return Config.model_validate(ADAPT[adapt] | chosen)
+        config = Config.model_validate(ADAPT[adapt] | chosen)
     except ValidationError as error:
         raise UsageError(explain_validation(error)) from None
+    if adapt == "finetune" and "warm_start" not in chosen:
+        config = config.model_copy(update={"warm_start": config.epochs // 2})
+    if config.warm_start > config.epochs:
+        raise UsageError(f"warm_start is {config.warm_start}, but there are only {config.epochs} epochs")
+    return config
 
 
 def explain_validation(error: ValidationError) -> str:

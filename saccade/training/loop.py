@@ -8,7 +8,6 @@ import copy
 import json
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,8 +26,9 @@ from saccade.tasks.contract import Metric, Task
 from saccade.training import precision
 from saccade.training.config import Config
 from saccade.training.display import Display
+from saccade.training.freeze import Freeze
 from saccade.training.memory import keep_freed_memory
-from saccade.training.optim import rate_at
+from saccade.training.optim import rate_at, rates_of, set_rates
 
 
 class Network(nn.Module):
@@ -70,7 +70,7 @@ class Job:
     """All that a training needs. It is handed a model, it never makes one.
 
     fingerprint  of the data: a checkpoint made with other data is refused
-    frozen       modules that stay in evaluation mode while the others train
+    freeze       what does not learn, or not yet
     """
 
     model: nn.Module
@@ -84,7 +84,7 @@ class Job:
     accelerator: Accelerator
     fingerprint: str
     display: Display = field(default_factory=Display)
-    frozen: Sequence[nn.Module] = ()
+    freeze: Freeze = field(default_factory=lambda: Freeze((), {}))
 
 
 @dataclass
@@ -143,29 +143,16 @@ def train(job: Job, resume: bool) -> Position:
 def _train_epoch(session: _Session) -> float:
     """The steps of one epoch, from where the position is; returns images a second."""
     job, position, config = session.job, session.position, session.job.config
-    job.model.train()
-    for module in job.frozen:
-        module.eval()
+    job.freeze.hold(job.model, position.epoch)
     job.display.begin_epoch(position.epoch, config.epochs, len(job.train), position.step)
     begun, images = time.monotonic(), 0
     for batch in job.train.epoch(position.epoch, position.step):
         step = position.epoch * len(job.train) + position.step
         rate = rate_at(step, len(job.train), config)
-        for group in job.optimiser.param_groups:
-            group["lr"] = rate * group["rate"] if position.epoch >= group["begin"] else 0.0
-        # Dropout and whatever else draws from torch repeats when the step is repeated.
-        torch.manual_seed(keyed.seed(config.seed, step, job.accelerator.process_index))
-
-        losses = session.network(batch.to(job.accelerator.device))
-        loss = torch.stack(list(losses.values())).sum()
-        value = loss.item()
+        losses = take_step(job, session.network, batch, rate, position.epoch, step)
+        value = sum(part.item() for part in losses.values())
         if not math.isfinite(value):
             raise _not_finite(losses, batch, position, step, rate)
-        job.accelerator.backward(loss)
-        if config.clip:
-            nn.utils.clip_grad_norm_(job.model.parameters(), config.clip)
-        job.optimiser.step()
-        job.optimiser.zero_grad()
         if session.average is not None:
             _move_average(session.average, job.model, config.ema or 0.0, step)
 
@@ -176,6 +163,27 @@ def _train_epoch(session: _Session) -> float:
         if time.monotonic() - session.saved > config.checkpoint_seconds:
             session.save()
     return images / (time.monotonic() - begun)
+
+
+def take_step(job: Job, network: nn.Module, batch: Batch, rate: float, epoch: int, step: int) -> dict[str, Tensor]:
+    """One step of the optimiser at this learning rate; none where the loss is not a number.
+
+    step  counted over the whole run
+
+    Returns the losses, whose sum is what was made smaller.
+    """
+    set_rates(job.optimiser, rate, epoch)
+    # Dropout and whatever else draws from torch repeats when the step is repeated.
+    torch.manual_seed(keyed.seed(job.config.seed, step, job.accelerator.process_index))
+    losses = network(batch.to(job.accelerator.device))
+    loss = torch.stack(list(losses.values())).sum()
+    if math.isfinite(loss.item()):
+        job.accelerator.backward(loss)
+        if job.config.clip:
+            nn.utils.clip_grad_norm_(job.model.parameters(), job.config.clip)
+        job.optimiser.step()
+        job.optimiser.zero_grad()
+    return losses
 
 
 def _close_epoch(session: _Session, speed: float) -> None:
@@ -268,7 +276,8 @@ def _not_finite(losses: dict[str, Tensor], batch: Batch, position: Position, ste
 def _log(job: Job, position: Position, numbers: dict[str, float], speed: float) -> None:
     rate = rate_at(position.epoch * len(job.train) + max(0, position.step - 1), len(job.train), job.config)
     timing = {"timing/seconds": round(position.seconds, 3), "timing/images_per_second": round(speed, 2)}
-    line = {"epoch": position.epoch, "learning_rate": rate} | numbers | timing
+    rates = {f"rate/{part}": own for part, own in rates_of(job.optimiser).items()}
+    line = {"epoch": position.epoch, "learning_rate": rate} | (rates if len(rates) > 1 else {}) | numbers | timing
     job.display.end_epoch(line)
     if job.accelerator.is_main_process:
         position.log = checkpoint.append_line(job.folder / "log.jsonl", json.dumps(line))

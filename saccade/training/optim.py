@@ -4,34 +4,41 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
 
+from saccade.backbones.contract import Backbone
 from saccade.training.config import Config
+from saccade.training.freeze import Freeze, is_in_head, stages_of
 
 
-def parameter_groups(model: nn.Module, head: tuple[str, ...], config: Config) -> list[dict[str, Any]]:
-    """The trainable parameters in groups by learning rate and weight decay.
+def parameter_groups(model: Backbone, config: Config, freeze: Freeze) -> list[dict[str, Any]]:
+    """The parameters that ever learn, in groups by learning rate, weight decay and beginning.
 
-    head  how the names of the classifier's parameters begin; it learns at the full rate, the rest at `encoder_rate`
+    The head learns at the full rate, the encoder at `encoder_rate` of it; with `layer_decay` below 1 each stage at so
+    much of the rate of the next coarser one (Howard and Ruder 2018, section 3.2; layer by layer in Clark et al. 2020).
+    Biases and the weights of norms (all that have one dimension) are never decayed.
 
-    Biases and the weights of norms (all that have one dimension) are never decayed. Each group says its `name`, its
-    `rate`, the factor on the learning rate, and from which epoch on it learns: `begin`.
+    Each group says its `part` ("head", "encoder", "stage 1" ..., the finest first), its `rate`, the factor on the
+    learning rate, and from which epoch on it learns: `begin`.
     """
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    by_stage = config.layer_decay < 1 or config.unfreeze > 0
+    stages = stages_of(model) if by_stage else {}
+    last = max(stages.values(), default=0)
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            part = "head" if name.startswith(tuple(f"{prefix}." for prefix in head)) else "encoder"
-            groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "name": f"{part}, {'decayed' if decayed else 'not decayed'}",
-            "params": parameters,
-            "rate": 1.0 if part == "head" else config.encoder_rate,
-            "begin": 0 if part == "head" else round(config.head_share * config.epochs),
-            "weight_decay": config.weight_decay if decayed else 0.0,
-        }
-        for (part, decayed), parameters in groups.items()
-    ]
+        begin = freeze.begins.get(name, 0.0)
+        if math.isinf(begin):
+            continue
+        if is_in_head(model, name):
+            part, rate = "head", 1.0
+        else:
+            stage = stages.get(name, last)
+            part = f"stage {stage + 1}" if by_stage else "encoder"
+            rate = config.encoder_rate * config.layer_decay ** (last - stage)
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        own = {"part": part, "params": [], "rate": rate, "begin": begin, "weight_decay": decay}
+        groups.setdefault((part, parameter.ndim > 1), own)["params"].append(parameter)
+    # In the order of the network, so that a table of them reads from the finest stage to the head.
+    return sorted(groups.values(), key=lambda group: (group["part"] == "head", group["part"]))
 
 
 def make_optimiser(groups: list[dict[str, Any]], config: Config) -> torch.optim.Optimizer:
@@ -50,3 +57,14 @@ def rate_at(step: int, steps_per_epoch: int, config: Config) -> float:
     if config.schedule == "step":
         return config.learning_rate * 0.1 ** sum(step >= milestone * total for milestone in config.milestones)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+def rates_of(optimiser: torch.optim.Optimizer) -> dict[str, float]:
+    """The learning rate that each part has now."""
+    return {group["part"]: group["lr"] for group in optimiser.param_groups}
+
+
+def set_rates(optimiser: torch.optim.Optimizer, rate: float, epoch: int) -> None:
+    """Give every group its share of the learning rate; 0 before it begins."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["rate"] if epoch >= group["begin"] else 0.0
