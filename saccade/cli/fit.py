@@ -1,4 +1,4 @@
-"""saccade fit DATA --model M --out RUN"""
+"""saccade fit DATA"""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +10,20 @@ from saccade.cli.options import AsJson, Data, SkipBroken, read_settings
 
 def fit(
     data: Data,
-    model: Annotated[str, typer.Option("--model", "-m", help="A name that `saccade models` lists.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The run directory to make.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A name that `saccade models` lists; by default the data decides."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The run directory to make; by default runs/ and the data's name."),
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="What to start from: imagenet, or a .safetensors or .pth file.")
     ] = None,
     adapt: Annotated[
-        str | None, typer.Option(help="scratch, probe, freeze or finetune; by default finetune when weights are given.")
+        str | None,
+        typer.Option(help="scratch, probe, freeze or finetune; by default the data, or weights given, decide."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Times over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
@@ -58,7 +65,7 @@ def fit(
     run = run_fit(
         data,
         model=model,
-        out=out,
+        out=out or Path("runs") / Path(data).stem,
         weights=weights,
         adapt=adapt,
         resume=resume,

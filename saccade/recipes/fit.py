@@ -26,6 +26,7 @@ from saccade.errors import SaccadeError, UsageError
 from saccade.layers.preprocess import Preprocess
 from saccade.models import builder, create_model, create_probe, create_task
 from saccade.predict import load
+from saccade.recipes.choose import Choice, choose
 from saccade.recipes.evaluate import Evaluation, evaluate_split
 from saccade.recipes.fit_checks import (
     check_adapt,
@@ -72,8 +73,8 @@ class Run:
 def fit(
     data: str | Path | Source,
     *,
-    model: str,
     out: str | Path,
+    model: str | None = None,
     weights: str | Path | None = None,
     adapt: str | None = None,
     resume: bool = False,
@@ -85,12 +86,12 @@ def fit(
     """Train a network on a data set, evaluate it, and write the report.
 
     data         a folder of class folders or of idx files, or "digits" or "photos"; or what was read from one
-    model        a name of `list_models()`
     out          the run directory; it must not exist yet, unless `resume`
+    model        a name of `list_models()`; None looks at the data and chooses (`saccade.recipes.choose`)
     weights      what to start from: "imagenet", or the path of a .safetensors or .pth file
     adapt        "scratch"; or from weights "probe": a linear classifier on the features, in seconds; "freeze": the
                  new last layer alone, on augmented images; or "finetune": first that alone, then all, the encoder
-                 slowly. None fine-tunes when there are weights
+                 slowly. None fine-tunes when a model and weights are given
     resume       go on from the last checkpoint in `out`
     skip_broken  leave out images that cannot be read, and list them, instead of stopping before step 0
     find_rate    try learning rates first, and take the one that the range test finds
@@ -99,6 +100,12 @@ def fit(
 
     Raises UsageError for an unknown name or setting, SaccadeError when the data or the machine does not allow it.
     """
+    folder, chosen = Path(out), None
+    if model is None:
+        data = data if isinstance(data, Source) else sources.read(data)
+        chosen = _begun(folder) if resume else None
+        chosen = chosen or choose(data, weights, adapt)
+        model, weights, adapt = chosen.model, chosen.weights, chosen.adapt
     adapt = adapt or ("finetune" if weights else "scratch")
     config = configure(adapt, options)
     builder(model)
@@ -112,8 +119,9 @@ def fit(
     later = DistributedDataParallelKwargs(find_unused_parameters=config.warm_start > 0 or config.unfreeze > 0)
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[later])
     display = Display(quiet=quiet or not accelerator.is_main_process)
+    if chosen is not None:
+        display.say(f"chosen: {chosen.adapt} with {chosen.model}. {chosen.why}")
     source = data if isinstance(data, Source) else sources.read(data)
-    folder = Path(out)
     check_folder(folder, resume)
     # Nobody makes the folder before all have looked at it.
     accelerator.wait_for_everyone()
@@ -145,6 +153,14 @@ def fit(
         write_fit_report(folder, card, evaluations, job.train.dataset, metrics, skipped)
     accelerator.wait_for_everyone()
     return Run(folder, metrics, accelerator.is_main_process, evaluations)
+
+
+def _begun(folder: Path) -> Choice | None:
+    """What a run was begun with; None where it has not begun."""
+    if not (folder / "model.toml").exists():
+        return None
+    card = checkpoint.load_card(folder)
+    return Choice(card.model, card.weights or None, card.adapt, "what was begun")
 
 
 def _announcement(source: Source, network: Backbone, name: str, config: Config, accelerator: Accelerator) -> str:

@@ -1,0 +1,83 @@
+"""Which network, from which weights, in which way, when nobody says: from what the data is like and what is at hand."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from saccade.backbones.weights import at_hand
+from saccade.data.decode import DecodeError
+from saccade.data.source import Source, Split, labels_of
+from saccade.errors import UsageError
+
+# Good starts, the best first: by their ImageNet errors on a GPU, and on a processor by what they give for their time.
+ON_A_GPU = ("resnet50", "densenet121", "resnet34", "mobilenet_v2", "resnet18", "squeezenet1_0")
+ON_A_PROCESSOR = ("mobilenet_v2", "resnet18", "squeezenet1_0", "squeezenet1_1", "resnet34", "resnet50")
+TINY = 48  # pixels of the shorter side: networks for photographs see nothing in so little
+FEW_GLYPHS = 10_000  # with fewer small grey images LeNet's 62 thousand weights are plenty
+FEW = 200  # images a class: with fewer, a probe is about as good as fine-tuning, and takes seconds
+LOOKED_AT = 32  # images whose size and colour are looked at
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to do with a set.
+
+    why  in words, on one line
+    """
+
+    model: str
+    weights: str | Path | None
+    adapt: str
+    why: str
+
+
+def choose(source: Source, weights: str | Path | None = None, adapt: str | None = None) -> Choice:
+    """A network and a way to adapt it to this set.
+
+    weights, adapt  what was asked for already, which is kept
+
+    Raises UsageError when what was asked for leaves nothing to choose.
+    """
+    train = source.splits.get("train") or next(iter(source.splits.values()))
+    per_class = len(labels_of(train)) / max(1, len(source.classes))
+    side, is_grey = _looks(train)
+    seen = f"{len(train):,} training images, {per_class:,.0f} a class, {side} pixels a side"
+    names = ON_A_GPU if torch.accelerator.is_available() else ON_A_PROCESSOR
+    near = [name for name in names if at_hand(name, "imagenet")]
+    if weights is not None and weights != "imagenet":
+        raise UsageError(f"{weights} is a file of one network; say which with --model")
+    if adapt == "scratch" or (adapt is None and weights is None and (side < TINY or not near)):
+        return Choice(*_from_scratch(adapt, side, is_grey and len(train) < FEW_GLYPHS, seen))
+    if not near and weights is None:
+        raise UsageError(f"{adapt} needs weights to start from, and none are at hand; give --weights imagenet")
+    few = "are few: a probe does about as well as fine-tuning, in seconds"
+    many = "are enough to fine-tune on"
+    reason = f"{adapt} was asked for" if adapt else f"these {few if per_class < FEW else many}"
+    way = adapt or ("probe" if per_class < FEW else "finetune")
+    where = "the best of those at hand" if near else "a good start on this machine"
+    return Choice(near[0] if near else names[0], "imagenet", way, f"{seen}: {reason}; its ImageNet weights are {where}")
+
+
+def _from_scratch(adapt: str | None, side: int, are_glyphs: bool, seen: str) -> tuple[str, None, str, str]:
+    """A network of a size that fits the images, and why no weights."""
+    model = "resnet18" if side >= TINY else "lenet" if are_glyphs else "resnet20_cifar"
+    reason = "these are too small for networks of photographs"
+    if side >= TINY:
+        reason = "no ImageNet weights are at hand; --weights imagenet fetches some, which does better with most sets"
+    return model, None, "scratch", f"{seen}: {'scratch was asked for' if adapt else reason}"
+
+
+def _looks(split: Split) -> tuple[int, bool]:
+    """The middle one of the shorter sides of some images, and whether all of these are grey."""
+    sides, grey = [], True
+    for index in np.linspace(0, len(split) - 1, min(len(split), LOOKED_AT)).astype(int).tolist():
+        try:
+            picture = split.open(index)
+            pixels = picture.pixels("RGB", shrink=max(1.0, min(picture.size) / 32))[0]
+        except DecodeError:  # fit says so in a moment
+            continue
+        sides.append(min(picture.size))
+        grey = grey and bool(np.ptp(pixels, axis=2).max() == 0)
+    return (int(np.median(sides)) if sides else 0), grey
