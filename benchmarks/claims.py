@@ -78,6 +78,15 @@ CLAIMS: dict[str, Claim] = {
         rounds=6,
         overhead=3.0,
     ),
+    "stored_features": Claim(
+        what="an epoch of a linear head on stored features of MobileNetV2, batch 16",
+        peer="the same steps with the frozen encoder before them, from JPEG files at 224 x 224",
+        ours=("benchmarks.ours.stored",),
+        theirs=None,
+        rounds=5,
+        pictures=True,
+        at_least=200.0,
+    ),
     **{
         f"{work}_{name}": Claim(
             what=f"{words} of {name} at 224 x 224, batch 16, float32, all cores",

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -326,3 +327,37 @@ def test_freezing_leaves_the_head_alone() -> None:
     assert not any(module.training for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
     network(torch.randn(2, 3, 64, 64)).sum().backward()
     assert {name for name, parameter in network.named_parameters() if parameter.grad is not None} == learning
+
+
+# --- few and bad pictures ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("adapt", ["probe", "freeze", "finetune"])
+def test_one_picture_a_class_is_enough_to_begin_with(
+    adapt: str, tmp_path: Path, weights: Path, class_folders: Callable[..., Path]
+) -> None:
+    data = class_folders(tmp_path / "photos", {"train/a": 1, "train/b": 1, "train/c": 1, "val/a": 2, "val/c": 1})
+    options = {} if adapt == "probe" else {"epochs": 2}
+    run = saccade.fit(data, model="lenet", weights=weights, adapt=adapt, out=tmp_path / "run", workers=0, **options)
+    assert 0 <= run.metrics["top1_error"] <= 100
+    if adapt == "probe":
+        assert "nothing could be held out" in run.report.read_text()
+
+
+BAD = {
+    "fewer pictures than classes": ({"train/a": 1, "val/a": 1, "val/b": 1}, "the class 'b' has no images"),
+    "one picture a class, none to hold out": ({"a": 1, "b": 1}, "'a' has 1 different image.*--set hold_out=0"),
+    "a single class": ({"a": 4}, "only the class 'a'; telling classes apart needs two"),
+}
+
+
+@pytest.mark.parametrize("adapt", ["probe", "freeze", "finetune"])
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_learnt_from_is_said_before_anything_is_written(
+    case: str, adapt: str, tmp_path: Path, weights: Path, class_folders: Callable[..., Path]
+) -> None:
+    counts, words = BAD[case]
+    data = class_folders(tmp_path / "photos", counts)
+    with pytest.raises(SaccadeError, match=words):
+        saccade.fit(data, model="lenet", weights=weights, adapt=adapt, out=tmp_path / "run", workers=0)
+    assert not (tmp_path / "run").exists()
