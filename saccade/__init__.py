@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from saccade.models import create_model as create_model
     from saccade.models import list_models as list_models
     from saccade.predict import load as load
+    from saccade.recipes.curve import curve as curve
     from saccade.recipes.evaluate import evaluate as evaluate
     from saccade.recipes.fit import fit as fit
 
@@ -21,11 +22,12 @@ _PUBLIC = {
     "list_models": "saccade.models",
     "load": "saccade.predict",
     "read": "saccade.data.source",
+    "curve": "saccade.recipes.curve",
     "evaluate": "saccade.recipes.evaluate",
     "fit": "saccade.recipes.fit",
 }
 
-__all__ = ["SaccadeError", "__version__", "create_model", "evaluate", "fit", "list_models", "load", "read"]
+__all__ = ["SaccadeError", "__version__", "create_model", "curve", "evaluate", "fit", "list_models", "load", "read"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,10 +2,24 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TypeVar
 
 Item = TypeVar("Item")
+
+_SILENT: ContextVar[bool] = ContextVar("_SILENT", default=False)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """No bar that begins in here is drawn: whoever does many things shows one bar for all of them."""
+    token = _SILENT.set(True)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
 
 
 class Progress:
@@ -20,7 +34,7 @@ class Progress:
         self._bar = None
 
     def __enter__(self) -> "Progress":
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not _SILENT.get():
             from rich import progress
             from rich.console import Console
 

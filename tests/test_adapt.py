@@ -18,6 +18,7 @@ from sklearn.svm import LinearSVC
 
 import saccade
 from saccade.backbones.probed import Probed
+from saccade.backbones.stages import stages_of
 from saccade.checkpoint import load_weights
 from saccade.errors import SaccadeError, UsageError
 from saccade.models import create_model, create_probe
@@ -321,7 +322,7 @@ def test_frozen_means_frozen(tmp_path: Path) -> None:
 
 def test_freezing_leaves_the_head_alone() -> None:
     network = create_model("mobilenet_v2", 5)
-    plan(network, "freeze", Config()).hold(network, 7)
+    plan(stages_of(network), "freeze", Config()).hold(network, 7)
     learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert learning == {"classifier.1.weight", "classifier.1.bias"}
     assert not any(module.training for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))

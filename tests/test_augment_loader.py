@@ -16,10 +16,10 @@ from saccade import keyed
 from saccade.data.augment import GREY, YIQ, Augmentation
 from saccade.data.decode import DecodeError
 from saccade.data.loader import Dataset, Loader, collate
+from saccade.data.policies import POLICIES
 from saccade.data.source import Split, read
 from saccade.errors import SaccadeError
 from saccade.structures import Batch, Preprocessing, Sample
-from saccade.training.config import AUGMENTATIONS
 
 Make = Callable[..., Path]
 SMALL = Preprocessing((16, 16), 18)
@@ -310,7 +310,7 @@ def test_turns_scales_and_shifts_keep_to_their_limits() -> None:
 
 def test_glyphs_are_never_mirrored() -> None:
     for seed in range(200):
-        affine = AUGMENTATIONS["glyph"].view((8, 8), Preprocessing((32, 32), 32), keyed.generator(seed)).affine
+        affine = POLICIES["glyph"].view((8, 8), Preprocessing((32, 32), 32), keyed.generator(seed)).affine
         assert affine.a * affine.e - affine.b * affine.d > 0
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "saccade"
 
 # Everyone may import these: errors, progress bars and keyed generators belong to no room.
-COMMON = {"errors", "progress", "keyed"}
+COMMON = {"errors", "progress", "keyed", "wording"}
 EVERYTHING_BELOW = {
     "structures", "geometry", "layers", "data", "metrics", "backbones", "tasks", "models", "checkpoint", "training",
     "report", "predict", "summary",
@@ -166,7 +166,7 @@ def test_public_names_can_be_imported() -> None:
     import saccade
 
     assert {getattr(saccade, name).__name__ for name in saccade.__all__ if name != "__version__"} == {
-        "SaccadeError", "create_model", "evaluate", "fit", "list_models", "load",
+        "SaccadeError", "create_model", "curve", "evaluate", "fit", "list_models", "load", "read",
     }  # fmt: skip
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):
         _ = saccade.fitt

@@ -17,6 +17,7 @@ import saccade
 from saccade import checkpoint
 from saccade.backbones.lenet import lenet
 from saccade.backbones.resnet import resnet20_cifar
+from saccade.backbones.stages import stages_of
 from saccade.data.augment import Augmentation
 from saccade.data.hold_out import hold_out
 from saccade.data.source import read
@@ -28,7 +29,7 @@ from saccade.structures import Batch, Preprocessing
 from saccade.tasks.classify import Classify
 from saccade.training import precision
 from saccade.training.config import Config, configure
-from saccade.training.freeze import Freeze, is_in_head, plan, stages_of
+from saccade.training.freeze import Freeze, plan
 from saccade.training.loop import _move_average
 from saccade.training.optim import make_optimiser, parameter_groups, rate_at
 
@@ -52,7 +53,7 @@ def test_parameter_groups_of_fine_tuning() -> None:
     """Every parameter is in one group; biases and norms are never decayed; the encoder is slower."""
     model = resnet20_cifar(num_classes=4)
     config = configure("finetune", {"weight_decay": 0.3})
-    groups = parameter_groups(model, config, plan(model, "finetune", config))
+    groups = parameter_groups(model, stages_of(model), config, plan(stages_of(model), "finetune", config))
     by_parameter = {id(p): group for group in groups for p in group["params"]}
     assert sum(len(group["params"]) for group in groups) == len(by_parameter) == len(list(model.parameters()))
     for name, parameter in model.named_parameters():
@@ -82,8 +83,8 @@ def test_the_head_learns_first(tmp_path: Path) -> None:
 def test_frozen_parameters_are_in_no_group() -> None:
     model = lenet()
     model.conv1.requires_grad_(False)
-    never = Freeze(model.head, {"conv1.weight": math.inf, "conv1.bias": math.inf})
-    groups = parameter_groups(model, Config(), never)
+    never = Freeze({"conv1.weight": math.inf, "conv1.bias": math.inf})
+    groups = parameter_groups(model, stages_of(model), Config(), never)
     assert sum(p.numel() for group in groups for p in group["params"]) == 61_706 - 156
 
 
@@ -102,7 +103,7 @@ STAGES = {
 def test_stages_by_hand(name: str) -> None:
     model = create_model(name, 3)
     found = stages_of(model)
-    assert found.keys() == {key for key, _ in model.named_parameters() if not is_in_head(model, key)}
+    assert found.keys() == {key for key, _ in model.named_parameters() if not key.startswith(model.head)}
     for key, stage in found.items():
         assert stage == next(s for start, s in STAGES[name].items() if f"{key}.".startswith(start)), key
 
@@ -124,7 +125,7 @@ def test_rates_fall_from_stage_to_stage() -> None:
     config = configure(
         "finetune", {"layer_decay": 0.5, "encoder_rate": 0.1, "warm_start": 1, "unfreeze": 2, "epochs": 20}
     )
-    groups = parameter_groups(model, config, plan(model, "finetune", config))
+    groups = parameter_groups(model, stages_of(model), config, plan(stages_of(model), "finetune", config))
     found = {group["part"]: (group["rate"], group["begin"]) for group in groups}
     assert list(found) == ["stage 1", "stage 2", "stage 3", "stage 4", "head"]
     assert found["head"] == (1.0, 0)
@@ -167,12 +168,9 @@ def test_stages_begin_one_after_the_other(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_stages_that_would_never_begin_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="finest of 5 stages would begin to learn after 9 of 8 epochs"):
-        plan(
-            create_model("resnet18", 3),
-            "finetune",
-            configure("finetune", {"epochs": 8, "warm_start": 1, "unfreeze": 2}),
-        )
+    stages = stages_of(create_model("resnet18", 3))
+    with pytest.raises(UsageError, match="finest of 4 stages would begin to learn after 7 of 7 epochs"):
+        plan(stages, "finetune", configure("finetune", {"epochs": 7, "warm_start": 1, "unfreeze": 2}))
     with pytest.raises(UsageError, match="warm_start is 9, but there are only 8 epochs"):
         configure("finetune", {"epochs": 8, "warm_start": 9})
     with pytest.raises(UsageError, match="unfreeze is for adapt=finetune only"):
@@ -307,6 +305,27 @@ def fit_digits(out: Path, **options: object) -> Run:
     return saccade.fit("digits", model="lenet", out=out, **settings)
 
 
+def test_mixed_batches_are_learnt_from(tmp_path: Path) -> None:
+    """Mixed images and labels, keyed: another seed mixes otherwise; validation is of whole images, as ever."""
+    runs = [
+        fit_digits(tmp_path / str(n), epochs=6, seed=0, mixup=mixup, cutmix=cutmix)
+        for n, (mixup, cutmix) in enumerate([(0.2, 1.0), (0.2, 1.0), (0.0, 0.0)])
+    ]
+    same, again, plain = (load_file(run.path / "model.safetensors") for run in runs)
+    assert all(torch.equal(same[key], again[key]) for key in same)
+    assert not torch.equal(same["fc3.weight"], plain["fc3.weight"])
+    assert runs[0].metrics["top1_error"] < 30
+
+
+def test_loss_of_mixed_labels_by_hand() -> None:
+    """Three quarters of one class and a quarter of another: so much of the cross-entropy of each."""
+    logits = torch.tensor([[1.0, 0.0, -1.0]])
+    batch = Batch(torch.zeros(1, 1, 1, 1, dtype=torch.uint8), torch.tensor([[0.75, 0.0, 0.25]]), [], ["a"])
+    loss = Classify(("a", "b", "c")).loss(given(logits), torch.zeros(1, 1, 1, 1), batch)["classification"].item()
+    log = logits.log_softmax(1)[0]
+    assert loss == pytest.approx(-(0.75 * log[0] + 0.25 * log[2]).item(), rel=1e-5)
+
+
 def test_patience_stops_and_keeps_the_best(tmp_path: Path) -> None:
     """With a learning rate that soon destroys what was learnt, training stops and the best epoch is what is kept."""
     run = fit_digits(
@@ -386,9 +405,14 @@ def test_two_processes_train_one_model_and_count_every_image_once(tmp_path: Path
     ids=["torchrun", "accelerate launch"],
 )
 def test_two_processes_take_the_step_of_one(launcher: list[str], tmp_path: Path) -> None:
-    """Without batch norm, the mean of two half batches' gradients is the whole batch's gradient."""
+    """Without batch norm, the mean of two half batches' gradients is the whole batch's gradient; of stages that begin
+    later too, whose parameters get no gradients before.
+    """
     program = tmp_path / "program.py"
-    options = "epochs=1, batch_size=64, workers=0, augmentation='none', optimiser='sgd', learning_rate=0.05"
+    torch.manual_seed(0)
+    torch.save(create_model("lenet", 9).state_dict(), tmp_path / "start.pth")
+    options = "epochs=4, batch_size=256, workers=0, augmentation='none', optimiser='sgd', learning_rate=0.05"
+    options += f", weights={str(tmp_path / 'start.pth')!r}, encoder_rate=1.0, warm_start=1, unfreeze=1, ema=None"
     options += ", precision='float32'"  # in bfloat16 the rounding of halves and wholes differs by more than the bound
     program.write_text(f"import sys, saccade\nsaccade.fit('digits', model='lenet', out=sys.argv[1], {options})\n")
     done = subprocess.run(
@@ -399,6 +423,8 @@ def test_two_processes_take_the_step_of_one(launcher: list[str], tmp_path: Path)
     subprocess.run([sys.executable, str(program), str(tmp_path / "one")], check=True, capture_output=True)
     one, two = (saccade.load(tmp_path / name).model.state_dict() for name in ("one", "two"))
     assert all(torch.allclose(one[key], two[key], atol=1e-4) for key in one)
+    start = torch.load(tmp_path / "start.pth", weights_only=True)
+    assert not any(torch.equal(one[key], start[key]) for key in ("fc1.weight", "conv2.weight", "conv1.weight"))
     assert not any((tmp_path / name / "model.safetensors.part").exists() for name in ("one", "two"))
 
 

@@ -20,7 +20,7 @@ from saccade.structures import Batch, Preprocessing
 from saccade.training import precision
 from saccade.training.config import Config
 from saccade.training.display import Display
-from saccade.training.freeze import plan
+from saccade.training.freeze import Freeze
 from saccade.training.loop import Job, train
 from saccade.training.optim import make_optimiser, parameter_groups
 
@@ -54,7 +54,7 @@ def make_job(name: str, steps: int, folder: Path) -> Job:
         model=model,
         task=create_task("classify", [str(label) for label in range(CLASSES)]),
         preprocess=Preprocess(preprocessing),
-        optimiser=make_optimiser(parameter_groups(model, config, plan(model, "scratch", config)), config),
+        optimiser=make_optimiser(parameter_groups(model, {}, config, Freeze()), config),
         train=TimedLoader(Dataset(split, preprocessing), BATCH, shuffle=True),
         val=None,
         config=config,

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from saccade.cli import check, convert, doctor, evaluate, fit, models, predict, show
+from saccade.cli import augment, check, convert, curve, doctor, evaluate, fit, models, predict, show
 from saccade.errors import SaccadeError, UsageError
 
 app = typer.Typer(
@@ -17,10 +17,12 @@ app = typer.Typer(
 )
 app.command()(fit.fit)
 app.command()(evaluate.evaluate)
+app.command()(curve.curve)
 app.command()(predict.predict)
 app.command()(check.check)
 app.command()(show.show)
 app.command()(convert.convert)
+app.command()(augment.augment)
 app.command()(models.models)
 app.command()(doctor.doctor)
 

@@ -1,19 +1,22 @@
-"""Changes to training images that leave their meaning alone: one View and one colour matrix an image, keyed."""
+"""Changes to training images that leave their meaning alone: one View, one Field and one step of colours, keyed."""
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 import cv2
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from saccade.data import colour_ops, policy_steps
+from saccade.data.colour_ops import GREY
+from saccade.data.decode import Picture, render
+from saccade.data.policy_steps import Step
+from saccade.geometry import field as fields
 from saccade.geometry.affine import translation
 from saccade.geometry.view import Size, View
 from saccade.structures import Preprocessing
 
-# How RGB mixes into brightness, as in ITU-R BT.601 and in Pillow.
-GREY = np.array([0.299, 0.587, 0.114])
 # RGB to YIQ: turning the I-Q plane changes the hue and leaves the brightness.
 YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 FROM_YIQ = np.linalg.inv(YIQ)
@@ -29,19 +32,45 @@ Limits = Annotated[tuple[float, float], AfterValidator(_in_order)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+class Look(NamedTuple):
+    """One image as training sees it.
+
+    image  [H, W, C] uint8, network pixels
+    view   from original pixels to network pixels
+    field  what bent the image after the view; None where nothing did
+    steps  what the policy did with it, in its order
+    """
+
+    image: np.ndarray
+    view: View
+    field: fields.Field | None
+    steps: tuple[Step, ...]
+
+
 class Augmentation(BaseModel):
     """How training images vary. Every amount at 0 (or 1 for shares and scales) means: leave that alone.
 
-    crop           the least and most of the image's area that a random crop keeps
-    aspect         the least and most of a crop's width : height, relative to square
-    shift          at most this share of the width and height, in whole network pixels
-    flip           probability of mirroring left to right; flip_vertical likewise, top to bottom
-    rotate         at most this many degrees either way; shear likewise
-    scale          smallest and largest factor about the centre
-    brightness     at most this factor more or less; contrast and saturation likewise
-    hue            at most this share of the colour circle either way
-    cast           at most this share of full brightness added to each channel
-    erase          probability of painting a rectangle of 2 to 20 % of the area in the mean colour
+    crop                the least and most of the image's area that a random crop keeps
+    aspect              the least and most of a crop's width : height, relative to square
+    shift               at most this share of the width and height, in whole network pixels
+    flip                probability of mirroring left to right; flip_vertical likewise, top to bottom
+    rotate              at most this many degrees either way; shear likewise
+    scale               smallest and largest factor about the centre
+    brightness          at most this factor more or less; contrast and saturation likewise
+    hue                 at most this share of the colour circle either way
+    cast                at most this share of full brightness added to each channel
+    erase               probability of painting a rectangle of 2 to 20 % of the area in the mean colour
+    elastic             how far pixels are displaced, as the root of the mean square, in shares of the shorter side
+    elastic_smoothness  over what distance neighbours move alike: the deviation of the smoothing, in the same shares
+    perspective         each corner shows what is at most this share of the width and height away
+    pca                 deviation of the draws along the principal components of ImageNet's colours; AlexNet's was 0.1
+    grey                probability of taking the colours away
+    blur                probability of a Gaussian blur of 0.1 to `blur_sigma` network pixels
+    jpeg                probability of storing as a JPEG of a quality from `jpeg_quality` to 95
+    policy              "rand" (RandAugment) or "trivial" (TrivialAugment): moves pixels after `shift`, changes colours
+                        after `pca`
+    policy_count        of RandAugment: how many changes an image, N in the paper
+    policy_strength     of RandAugment: how strong they are, M in the paper, from 0 (not at all) to 10 (its most)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -60,6 +89,18 @@ class Augmentation(BaseModel):
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     cast: Share = 0.0
     erase: Share = 0.0
+    elastic: Annotated[float, Field(ge=0, le=0.1)] = 0.0
+    elastic_smoothness: Annotated[float, Field(ge=0.02, le=0.5)] = 0.1
+    perspective: Annotated[float, Field(ge=0, le=0.2)] = 0.0
+    pca: Share = 0.0
+    grey: Share = 0.0
+    blur: Share = 0.0
+    blur_sigma: Annotated[float, Field(ge=0.1, le=20)] = 2.0
+    jpeg: Share = 0.0
+    jpeg_quality: Annotated[int, Field(ge=1, le=95)] = 30
+    policy: Literal["none", "rand", "trivial"] = "none"
+    policy_count: Annotated[int, Field(ge=1, le=14)] = 2
+    policy_strength: Annotated[float, Field(ge=0, le=10)] = 9.0
 
     @field_validator("crop")
     @classmethod
@@ -68,10 +109,44 @@ class Augmentation(BaseModel):
             raise ValueError(f"a crop keeps at most all of the image, 1.0, not {crop[1]}")
         return crop
 
-    def view(self, source: Size, preprocessing: Preprocessing, rng: np.random.Generator) -> View:
+    def look(self, picture: Picture, preprocessing: Preprocessing, rng: np.random.Generator) -> Look:
+        """The image as training sees it this time: all that happens to it, in its order."""
+        steps = self.steps(rng)
+        view = self.view(picture.size, preprocessing, rng, steps)
+        image = render(picture, view, preprocessing)
+        bend = self.field(view.size, rng)
+        if bend is not None:
+            image = bend.apply(image, fill=[round(255 * mean) for mean in preprocessing.mean])
+        return Look(self.paint(image, preprocessing.mean, rng, steps), view, bend, steps)
+
+    def steps(self, rng: np.random.Generator) -> tuple[Step, ...]:
+        """What the policy does with this image; without one nothing is drawn."""
+        if self.policy == "none":
+            return ()
+        if self.policy == "trivial":
+            return policy_steps.draw_trivial(rng)
+        return policy_steps.draw_rand(self.policy_count, self.policy_strength / 10, rng)
+
+    def field(self, size: Size, rng: np.random.Generator) -> fields.Field | None:
+        """How this training image is bent, after the view; None, and nothing drawn, where it is not to be.
+
+        size  (height, width) of what the network sees
+        """
+        bend = None
+        if self.elastic:
+            bend = fields.Field.elastic(size, self.elastic, self.elastic_smoothness, rng)
+        if self.perspective:
+            aside = fields.Field.perspective(size, self.perspective, rng)
+            bend = aside if bend is None else bend.after(aside)
+        return bend
+
+    def view(
+        self, source: Size, preprocessing: Preprocessing, rng: np.random.Generator, steps: Sequence[Step] = ()
+    ) -> View:
         """Where this training image is looked at from.
 
         source  (height, width) of the upright image
+        steps   what the policy does with it
         """
         if self.crop == (1.0, 1.0):
             view = preprocessing.view(source)
@@ -84,7 +159,7 @@ class Augmentation(BaseModel):
         if self.shift:
             down, right = (round(rng.uniform(-self.shift, self.shift) * length) for length in view.size)
             view = view.then(translation(right, down))
-        return view
+        return policy_steps.moved(view, steps) if steps else view
 
     def _random_crop(self, source: Size, rng: np.random.Generator) -> View:
         """A window of random area and shape (Szegedy et al. 2015, section 6); the largest centred one if none fits."""
@@ -99,19 +174,36 @@ class Augmentation(BaseModel):
         side = min(source)
         return View.identity(source).centre_cropped((side, side))
 
-    def paint(self, image: np.ndarray, mean: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-        """Colour and erasing.
+    def paint(
+        self, image: np.ndarray, mean: Sequence[float], rng: np.random.Generator, steps: Sequence[Step] = ()
+    ) -> np.ndarray:
+        """Colour, noise and erasing.
 
         image  [H, W, C] uint8, RGB or grey, network pixels
         mean   C values in [0, 1], the colour of what is erased
+        steps  what the policy does with it
 
         Returns [H, W, C] uint8.
         """
-        if self.brightness or self.contrast or self.saturation or self.hue or self.cast:
+        if self.brightness or self.contrast or self.saturation or self.hue or self.cast or self.pca:
             matrix = self._colour(cv2.mean(image)[: image.shape[2]], rng)
             image = cv2.transform(image, matrix).reshape(image.shape)
+        if steps:
+            image = policy_steps.painted(image, steps)
+        if self.grey or self.blur or self.jpeg:
+            image = self._coarsen(image, rng)
         if rng.random() < self.erase:
             image = _erase(image, mean, rng)
+        return image
+
+    def _coarsen(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """What cameras and files lose: colour, sharpness, detail."""
+        if self.grey and rng.random() < self.grey:
+            image = colour_ops.grey(image)
+        if self.blur and rng.random() < self.blur:
+            image = colour_ops.blur(image, rng.uniform(0.1, self.blur_sigma))
+        if self.jpeg and rng.random() < self.jpeg:
+            image = colour_ops.jpeg(image, int(rng.integers(self.jpeg_quality, 96)))
         return image
 
     def _colour(self, average: Sequence[float], rng: np.random.Generator) -> np.ndarray:
@@ -129,6 +221,8 @@ class Augmentation(BaseModel):
         matrix[:, :channels] = self._mixing(channels, rng) * gain
         # The rows of the mixing add up to 1: grey stays grey.
         matrix[:, channels] = offset + 255 * rng.uniform(-self.cast, self.cast, channels)
+        if self.pca and channels == 3:
+            matrix[:, channels] += colour_ops.colour_shift(self.pca, rng)
         return matrix
 
     def _mixing(self, channels: int, rng: np.random.Generator) -> np.ndarray:

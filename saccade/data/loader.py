@@ -39,9 +39,8 @@ class Dataset:
             view = self.preprocessing.view(picture.size)
             return Sample(render(picture, view, self.preprocessing), target, view, id, truth=target)
         rng = keyed.generator(self.seed, epoch, index)
-        view = self.augmentation.view(picture.size, self.preprocessing, rng)
-        image = render(picture, view, self.preprocessing)
-        return Sample(self.augmentation.paint(image, self.preprocessing.mean, rng), target, view, id)
+        image, view, _, _ = self.augmentation.look(picture, self.preprocessing, rng)
+        return Sample(image, target, view, id)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

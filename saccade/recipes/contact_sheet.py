@@ -259,10 +259,15 @@ def tiles_of(one: Shown) -> list[Tile]:
 
 def _as_png(shown: Sequence[Shown]) -> bytes:
     """The pictures in rows and columns, each with what is in it and its id below."""
-    cells = [_cell(tile) for one in shown for tile in tiles_of(one)]
+    tiles = [tile for one in shown for tile in tiles_of(one)]
     # All of an image in one row.
     most = max(max(1, len(one.pictures)) for one in shown)
-    columns = most * math.ceil(math.sqrt(len(cells)) / most)
+    return grid(tiles, most * math.ceil(math.sqrt(len(tiles)) / most))
+
+
+def grid(tiles: Sequence[Tile], columns: int) -> bytes:
+    """A PNG of tiles on white, each with its caption below, so many a row."""
+    cells = [_cell(tile) for tile in tiles]
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     sheet = []
     for row in rows:

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 
 from saccade import checkpoint, keyed
 from saccade.backbones.contract import Backbone
 from saccade.backbones.probed import Probed
+from saccade.backbones.stages import stages_of
 from saccade.backbones.weights import Weights, resolve
 from saccade.checkpoint import Card
 from saccade.data import source as sources
 from saccade.data.augment import Augmentation
 from saccade.data.hold_out import hold_out
 from saccade.data.loader import Dataset, Loader
+from saccade.data.policies import POLICIES
 from saccade.data.source import Source, Split, labels_of
 from saccade.errors import SaccadeError, UsageError
 from saccade.layers.preprocess import Preprocess
@@ -40,7 +41,7 @@ from saccade.recipes.page import RATE_TEST, write_fit_report
 from saccade.recipes.probe import probe
 from saccade.structures import Preprocessing
 from saccade.training import precision
-from saccade.training.config import AUGMENTATIONS, Config, configure
+from saccade.training.config import Config, configure
 from saccade.training.display import Display
 from saccade.training.find_rate import RateTest
 from saccade.training.find_rate import find_rate as range_test
@@ -115,9 +116,7 @@ def fit(
         raise UsageError(f"trying learning rates has no use here: {why}; leave one of the two out")
     found = resolve(model, weights) if weights else None
     # Without the hint, accelerate takes processes that have no GPU for strangers to each other.
-    # Stages that learn later have no gradients yet, which data-parallel training must be told to expect.
-    later = DistributedDataParallelKwargs(find_unused_parameters=config.warm_start > 0 or config.unfreeze > 0)
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[later])
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     display = Display(quiet=quiet or not accelerator.is_main_process)
     if chosen is not None:
         display.say(f"chosen: {chosen.adapt} with {chosen.model}. {chosen.why}")
@@ -194,7 +193,7 @@ def _augmentation(config: Config, train: Split) -> Augmentation | str:
         pixels = picture.pixels("RGB")[0]
         is_grey = np.ptp(pixels, axis=2).max() == 0
         choice = "glyph" if is_grey and max(picture.size) <= 64 else "photo"
-    return AUGMENTATIONS.get(choice, choice)
+    return POLICIES.get(choice, choice)
 
 
 def _network(name: str, source: Source, found: Weights | None, adapt: str, config: Config) -> Backbone:
@@ -226,7 +225,8 @@ def _job(
 ) -> Job:
     train, val = source.splits["train"], source.splits.get("val")
     network.to(accelerator.device)
-    freeze = plan(network, card.adapt, config)
+    stages = stages_of(network)
+    freeze = plan(stages, card.adapt, config)
     augmentation = config.augmentation if isinstance(config.augmentation, Augmentation) else None
     data = Dataset(train, card.preprocessing, augmentation, config.seed)
     return Job(
@@ -238,7 +238,7 @@ def _job(
             class_weights=_class_weights(source) if config.class_weights == "balanced" else None,
         ),
         preprocess=Preprocess(card.preprocessing),
-        optimiser=make_optimiser(parameter_groups(network, config, freeze), config),
+        optimiser=make_optimiser(parameter_groups(network, stages, config, freeze), config),
         train=_loader(data, config, accelerator, shuffle=True),
         val=None if val is None else _loader(Dataset(val, card.preprocessing), config, accelerator, shuffle=False),
         config=config,

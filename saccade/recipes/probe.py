@@ -32,7 +32,7 @@ def probe(job: Job, network: Probed) -> Position:
         found = _features(job, network)
         seen = time.monotonic()
         rows, classes = found.rows.astype(np.float32), len(job.task.classes)
-        linear = fit_linear(rows, found.labels, found.images, classes, job.config.seed)
+        linear = fit_linear(rows, found.labels, found.images, classes, job.config.seed, job.config.classifier)
         _install(network, linear)
         checkpoint.save_weights(job.folder, network.state_dict())
         line: dict[str, Any] = {"features/computed": found.computed, "features/stored": found.stored}

@@ -34,8 +34,11 @@ class Config(BaseModel):
     ema                 decay a step of the running average of the weights that is evaluated and kept; None for none
     patience            stop after so many epochs without a better validation, and keep the best; None trains to the end
     precision           "auto" is bfloat16 where the processor or GPU is built for it, else float32
-    augmentation        "photo" (crops, mirrors, colour), "glyph" (never mirrored, for what is small and grey), "none",
-                        or a table of amounts; "auto" looks at the data
+    augmentation        "photo" (crops, mirrors, colour), "glyph" (never mirrored, for what is small and grey), "rand"
+                        (RandAugment), "trivial" (TrivialAugment), "elastic", "none", or a table of amounts; "auto"
+                        looks at the data
+    mixup               alpha of mixup: two images and their labels in one, 0.2 for ImageNet; 0 for none
+    cutmix              alpha of CutMix: a piece of one image in another, 1.0; 0 for none. With both, half the batches
     size                side in pixels of what the network sees; None for what the weights or the paper have
     hold_out            share of the images kept for validation when the data has no such folder; 0 for none
     checkpoint_seconds  at most so much work is lost when the run is killed
@@ -67,7 +70,9 @@ class Config(BaseModel):
     ema: float | None = Field(None, gt=0, lt=1)
     patience: int | None = Field(None, ge=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    augmentation: Literal["auto", "photo", "glyph", "none"] | Augmentation = "auto"
+    augmentation: Literal["auto", "photo", "glyph", "rand", "trivial", "elastic", "none"] | Augmentation = "auto"
+    mixup: float = Field(0.0, ge=0)
+    cutmix: float = Field(0.0, ge=0)
     size: int | None = Field(None, ge=1)
     hold_out: float = Field(0.2, ge=0, lt=1)
     checkpoint_seconds: float = Field(120.0, gt=0)
@@ -97,11 +102,6 @@ ADAPT: dict[str, dict[str, Any]] = {
         "encoder_rate": 0.01,
         "ema": 0.98,
     },
-}
-
-AUGMENTATIONS: dict[str, Augmentation] = {
-    "photo": Augmentation(crop=(0.25, 1.0), flip=0.5, rotate=5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
-    "glyph": Augmentation(rotate=12, shear=8, scale=(0.85, 1.15), shift=0.08),
 }
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from saccade.progress import Progress
-from saccade.training import precision
-from saccade.training.loop import Job, Network, take_step
+from saccade.training.loop import Job, take_step, wrap
 
 STEPS = 100
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -47,8 +46,7 @@ def find_rate(job: Job) -> RateTest:
     """
     weights, optimiser = copy.deepcopy(job.model.state_dict()), copy.deepcopy(job.optimiser.state_dict())
     random = torch.get_rng_state()
-    dtype = precision.choose(job.config.precision, job.accelerator.device)
-    network = job.accelerator.prepare(Network(job.task, job.model, job.preprocess, dtype))
+    network = wrap(job)
     rates, losses = [], []
     ended = f"all {STEPS} steps were taken"
     job.freeze.hold(job.model, 0)

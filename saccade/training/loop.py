@@ -28,6 +28,7 @@ from saccade.training.config import Config
 from saccade.training.display import Display
 from saccade.training.freeze import Freeze
 from saccade.training.memory import keep_freed_memory
+from saccade.training.mixing import mix
 from saccade.training.optim import rate_at, rates_of, set_rates
 
 
@@ -84,21 +85,21 @@ class Job:
     accelerator: Accelerator
     fingerprint: str
     display: Display = field(default_factory=Display)
-    freeze: Freeze = field(default_factory=lambda: Freeze((), {}))
+    freeze: Freeze = field(default_factory=Freeze)
 
 
 @dataclass
 class _Session:
     """A run while it runs.
 
-    network  computes the losses of a batch, on every process
+    network  computes the losses of a batch, on every process; None before the first epoch
     kept     what is evaluated and saved: the average of the weights where there is one, else the model
     begun    when the run began, by the clock of this process; earlier lives count
     saved    when it was last saved
     """
 
     job: Job
-    network: nn.Module
+    network: nn.Module | None
     average: nn.Module | None
     position: Position
     begun: float
@@ -120,12 +121,10 @@ def train(job: Job, resume: bool) -> Position:
     """Train, and leave the weights to use in `job.folder`. With `resume`, go on from the checkpoint there."""
     if job.accelerator.device.type == "cpu":
         keep_freed_memory()
-    dtype = precision.choose(job.config.precision, job.accelerator.device)
-    network = job.accelerator.prepare(Network(job.task, job.model, job.preprocess, dtype))
     average = copy.deepcopy(job.model) if job.config.ema else None
     position = _restore(job, average) if resume else Position()
     now = time.monotonic()
-    session = _Session(job, network, average, position, begun=now - position.seconds, saved=now)
+    session = _Session(job, None, average, position, begun=now - position.seconds, saved=now)
     try:
         while position.epoch < job.config.epochs and not _patience_is_over(position, job.config):
             speed = _train_epoch(session)
@@ -144,6 +143,11 @@ def _train_epoch(session: _Session) -> float:
     """The steps of one epoch, from where the position is; returns images a second."""
     job, position, config = session.job, session.position, session.job.config
     job.freeze.hold(job.model, position.epoch)
+    if session.network is None or position.epoch in job.freeze.begins.values():
+        # Data-parallel training asks once which parameters have gradients.
+        session.network = None
+        job.accelerator.free_memory()
+        session.network = wrap(job)
     job.display.begin_epoch(position.epoch, config.epochs, len(job.train), position.step)
     begun, images = time.monotonic(), 0
     for batch in job.train.epoch(position.epoch, position.step):
@@ -165,6 +169,12 @@ def _train_epoch(session: _Session) -> float:
     return images / (time.monotonic() - begun)
 
 
+def wrap(job: Job) -> nn.Module:
+    """The computation of a step, on as many processes as there are."""
+    dtype = precision.choose(job.config.precision, job.accelerator.device)
+    return job.accelerator.prepare(Network(job.task, job.model, job.preprocess, dtype))
+
+
 def take_step(job: Job, network: nn.Module, batch: Batch, rate: float, epoch: int, step: int) -> dict[str, Tensor]:
     """One step of the optimiser at this learning rate; none where the loss is not a number.
 
@@ -175,12 +185,16 @@ def take_step(job: Job, network: nn.Module, batch: Batch, rate: float, epoch: in
     set_rates(job.optimiser, rate, epoch)
     # Dropout and whatever else draws from torch repeats when the step is repeated.
     torch.manual_seed(keyed.seed(job.config.seed, step, job.accelerator.process_index))
-    losses = network(batch.to(job.accelerator.device))
+    batch, config = batch.to(job.accelerator.device), job.config
+    if config.mixup or config.cutmix:
+        rng = keyed.generator(config.seed, "mix", step, job.accelerator.process_index)
+        batch = mix(batch, len(job.task.classes), config.mixup, config.cutmix, rng)
+    losses = network(batch)
     loss = torch.stack(list(losses.values())).sum()
     if math.isfinite(loss.item()):
         job.accelerator.backward(loss)
-        if job.config.clip:
-            nn.utils.clip_grad_norm_(job.model.parameters(), job.config.clip)
+        if config.clip:
+            nn.utils.clip_grad_norm_(job.model.parameters(), config.clip)
         job.optimiser.step()
         job.optimiser.zero_grad()
     return losses

@@ -1,17 +1,22 @@
 """Optimiser, parameter groups, and the learning rate as a function of the step."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
-from saccade.backbones.contract import Backbone
 from saccade.training.config import Config
-from saccade.training.freeze import Freeze, is_in_head, stages_of
+from saccade.training.freeze import Freeze
 
 
-def parameter_groups(model: Backbone, config: Config, freeze: Freeze) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, stages: Mapping[str, int], config: Config, freeze: Freeze
+) -> list[dict[str, Any]]:
     """The parameters that ever learn, in groups by learning rate, weight decay and beginning.
+
+    stages  of the encoder's parameters, 0 the finest; all others are the head's
 
     The head learns at the full rate, the encoder at `encoder_rate` of it; with `layer_decay` below 1 each stage at so
     much of the rate of the next coarser one (Howard and Ruder 2018, section 3.2; layer by layer in Clark et al. 2020).
@@ -21,17 +26,14 @@ def parameter_groups(model: Backbone, config: Config, freeze: Freeze) -> list[di
     learning rate, and from which epoch on it learns: `begin`.
     """
     by_stage = config.layer_decay < 1 or config.unfreeze > 0
-    stages = stages_of(model) if by_stage else {}
     last = max(stages.values(), default=0)
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         begin = freeze.begins.get(name, 0.0)
         if math.isinf(begin):
             continue
-        if is_in_head(model, name):
-            part, rate = "head", 1.0
-        else:
-            stage = stages.get(name, last)
+        part, rate = "head", 1.0
+        if (stage := stages.get(name)) is not None:
             part = f"stage {stage + 1}" if by_stage else "encoder"
             rate = config.encoder_rate * config.layer_decay ** (last - stage)
         decay = config.weight_decay if parameter.ndim > 1 else 0.0

@@ -1,0 +1,22 @@
+"""The ways of varying training images that have a name, as amounts of `Augmentation`."""
+
+from saccade.data.augment import Augmentation
+
+# Crops and mirrors are what the papers train ImageNet with before their policy; colours they leave to it.
+POLICIES: dict[str, Augmentation] = {
+    "photo": Augmentation(crop=(0.25, 1.0), flip=0.5, rotate=5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
+    "glyph": Augmentation(rotate=12, shear=8, scale=(0.85, 1.15), shift=0.08),
+    "rand": Augmentation(crop=(0.25, 1.0), flip=0.5, policy="rand", policy_count=2, policy_strength=9),
+    "trivial": Augmentation(crop=(0.25, 1.0), flip=0.5, policy="trivial"),
+    # As for U-Net: what grows may bend, and light varies a little. Neither top nor left means anything.
+    "elastic": Augmentation(
+        flip=0.5,
+        flip_vertical=0.5,
+        rotate=15,
+        shift=0.05,
+        elastic=0.03,
+        elastic_smoothness=0.1,
+        brightness=0.1,
+        contrast=0.1,
+    ),
+}
