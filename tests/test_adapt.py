@@ -315,7 +315,15 @@ def test_frozen_means_frozen(tmp_path: Path) -> None:
     after = load_weights(tmp_path / "run")
     same = {key for key, value in start.state_dict().items() if torch.equal(value, after[key])}
     assert after.keys() - same == {"fc.weight", "fc.bias"}
-    saccade.fit("digits", model="resnet20_cifar", weights=path, adapt="finetune", out=tmp_path / "other", **options)
+    saccade.fit(
+        "digits",
+        model="resnet20_cifar",
+        weights=path,
+        adapt="finetune",
+        out=tmp_path / "other",
+        norms="learn",
+        **options,
+    )
     moved = load_weights(tmp_path / "other")
     assert not torch.equal(moved["bn1.running_mean"], after["bn1.running_mean"])
 

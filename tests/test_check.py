@@ -1,19 +1,27 @@
 """`saccade check`: finds what is wrong, is silent on what is not, and repairs what can be repaired."""
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from sets import HEIGHT, WIDTH, everything
 
 from saccade.data.check import check
+from saccade.data.findings import DataError
 from saccade.data.label_maps import LabelMaps
 from saccade.data.near_copies import fingerprint, near_copies
+from saccade.data.objects import PackedMasks
 from saccade.data.repair import repair
-from saccade.data.source import Source, Split
+from saccade.data.source import Source, Split, read
+from saccade.geometry.masks import Polygon, bitmap
+from saccade.geometry.outlines import clipped
+from saccade.recipes.check import check as run_check
 from saccade.structures import VOID
 
 
@@ -76,6 +84,93 @@ def test_wrong_objects_are_found_named_and_repaired(tmp_path: Path) -> None:
     assert mended.boxes[2].tolist() == [0, 10, 30, HEIGHT]
     assert mended.boxes[4].tolist() == objects.boxes[6].tolist()
     assert check(repaired).findings == []
+
+
+def test_what_is_clipped_is_clipped_as_a_whole(tmp_path: Path) -> None:
+    """Box and polygon, and the area that was stated of the larger one goes; by hand, a triangle cut by the edge."""
+    clean = everything(tmp_path, images=2)
+    objects = clean.splits["train"].objects
+    assert objects is not None
+    ring = np.array([[WIDTH - 10, 0], [WIDTH + 10, 10], [WIDTH - 10, 20]], dtype=np.float32)
+    masks = PackedMasks.pack([Polygon((ring,)), None, None])
+    boxes, areas = objects.boxes.copy(), np.array([200.0, 7.0, 8.0])
+    boxes[0] = [WIDTH - 10, 0, WIDTH + 10, 20]
+    changes = {"boxes": boxes, "masks": masks, "areas": areas, "keypoints": None, "skeleton": None}
+    repaired, done = repair(check(changed(clean, "train", **changes)))
+    assert [change.change for change in done] == ["clipped to the image"]
+    mended = repaired.splits["train"].objects
+    assert mended is not None
+    assert mended.boxes[0].tolist() == [WIDTH - 10, 0, WIDTH, 20]
+    assert np.isnan(mended.areas[0])
+    assert mended.areas[1:].tolist() == [7.0, 8.0]
+    assert mended.masks is not None
+    mask = mended.masks.get(0, (HEIGHT, WIDTH))
+    assert isinstance(mask, Polygon)
+    corners = [[WIDTH - 10, 0], [WIDTH, 5], [WIDTH, 15], [WIDTH - 10, 20]]
+    assert sorted(mask.rings[0].tolist()) == sorted(map(list, corners))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(-8, 20), st.integers(-8, 20)), min_size=3, max_size=6))
+def test_a_clipped_polygon_covers_the_same_pixels(points: list[tuple[int, int]]) -> None:
+    ring, size = np.array(points, dtype=np.float64), (10, 12)
+    canvas = np.array(ring) + 8  # the same polygon on a larger image, none of it outside
+    whole = bitmap(Polygon((canvas.astype(np.float32),)), (40, 40))[8:18, 8:20]
+    cut = clipped(ring, size)
+    if len(cut) < 3:
+        assert whole.sum() == 0
+    else:
+        assert cut.min() >= 0
+        assert (cut <= [12, 10]).all()
+        # Crossings fall between pixels, where rasters may differ by the pixels that the edge runs through.
+        covered = bitmap(Polygon((cut.astype(np.float32),)), size)
+        assert (covered != whole).sum() <= 12
+
+
+def test_void_that_was_meant_as_a_class(tmp_path: Path) -> None:
+    """Masks of 0 and 255, and a list of two names."""
+    for name in "ab":
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            pixels = np.random.default_rng(ord(name)).integers(0, 256, (20, 30), dtype=np.uint8)
+            pixels = pixels if folder == "images" else np.where(pixels > 99, 255, 0).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("ground\ncell\n")
+    (finding,) = check(read(tmp_path)).findings
+    assert finding.kind == "void in place of a class"
+    assert "no pixel is cell, but 6" in finding.reason
+    assert "'255 cell'" in finding.advice
+    (tmp_path / "classes.txt").write_text("0 ground\n255 cell\n")
+    assert check(read(tmp_path)).findings == []
+    # As numpy's True and False are saved: 1 is the second class.
+    (tmp_path / "classes.txt").write_text("ground\ncell\n")
+    for name in "ab":
+        mask = np.asarray(Image.open(tmp_path / "masks" / f"{name}.png")) > 0
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{name}.png")
+    checked = check(read(tmp_path))
+    assert checked.findings == []
+    assert (checked.counts["all"] > 0).all()
+
+
+def test_a_repair_that_leaves_nothing_is_refused(tmp_path: Path, paint: Callable[..., Path]) -> None:
+    """Labels in pixels where fractions of the image are meant."""
+    paint(tmp_path / "set" / "images" / "a.png", 1)
+    (tmp_path / "set" / "labels").mkdir()
+    (tmp_path / "set" / "labels" / "a.txt").write_text("0 12 9 5 5\n0 15 9 5 5\n")
+    found = {finding.kind: finding for finding in run_check(tmp_path / "set").checked.findings}
+    assert "all 2 boxes of all reach beyond twice their image" in found["boxes out of measure"].reason
+    with pytest.raises(DataError, match=r"would hold no object:\nbox outside the image: .*a\.txt: line 1"):
+        run_check(tmp_path / "set", fix=tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_classes_without_images_are_counted(tmp_path: Path, class_folders: Callable[..., Path]) -> None:
+    folder = class_folders(tmp_path / "photos", {"train/a": 2, "train/b": 2, "val/a": 1})
+    (folder / "train" / "c").mkdir()
+    found = run_check(folder).checked.findings
+    assert {finding.where for finding in found if finding.kind == "class without images"} >= {"train/c"}
+    with pytest.raises(DataError, match="the class 'c' has no images"):
+        read(folder)
 
 
 def test_boxes_that_are_fractions_of_the_image(tmp_path: Path) -> None:

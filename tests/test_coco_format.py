@@ -594,11 +594,14 @@ def test_any_ids_give_names_that_fit_beside_each_other(wanted: list[tuple[str, s
 def test_images_are_copied_as_they_are_and_nothing_is_overwritten(tmp_path: Path, paint: Callable[..., Path]) -> None:
     origin = paint(tmp_path / "origin" / "a.jpg", 5)
     split = Split([origin], ["x/a.jpg"])
-    assert write_images(split, tmp_path / "copy") == ["x/a.jpg"]
-    assert write_images(split, tmp_path / "copy") == ["x/a-2.jpg"]
+    said: list[str] = []
+    assert write_images(split, tmp_path / "copy", said) == ["x/a.jpg"]
+    assert said == []
+    assert write_images(split, tmp_path / "copy", said) == ["x/a-2.jpg"]
+    assert said == ["the names of 1 image were changed: x/a.jpg became x/a-2.jpg, the first"]
     assert (tmp_path / "copy/x/a-2.jpg").read_bytes() == origin.read_bytes()
     with pytest.raises(UsageError, match="not empty"):
         start_folder(tmp_path / "copy")
     origin.unlink()
     with pytest.raises(DataError, match=r"a\.jpg: cannot be copied"):
-        write_images(split, tmp_path / "other")
+        write_images(split, tmp_path / "other", said)

@@ -181,7 +181,8 @@ def test_a_broken_annotation_stops_a_conversion_unless_it_is_skipped(tmp_path: P
     assert objects_of(read(tmp_path / "again"), "train").count == 9
 
 
-def test_ctrl_c_says_that_nothing_was_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_says_that_nothing_was_written(stop: signal.Signals, tmp_path: Path) -> None:
     out = tmp_path / "copy"
     running = subprocess.Popen(
         [sys.executable, "-m", "saccade", "convert", "scenes", "--to", "coco", str(out)],
@@ -190,9 +191,17 @@ def test_ctrl_c_says_that_nothing_was_written(tmp_path: Path) -> None:
     )
     while not out.exists() and running.poll() is None:
         time.sleep(0.01)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(stop)
     printed, said = running.communicate(timeout=60)
     assert running.returncode == 130
     assert said.decode().splitlines()[-1] == f"interrupted; nothing was written to {out}"
     assert printed == b""
     assert not out.exists()
+
+
+def test_what_a_dead_machine_leaves_is_no_set(tmp_path: Path) -> None:
+    for name in WRITABLE:
+        if name != "folders":
+            WRITABLE[name].write(everything(tmp_path / f"origin {name}"), tmp_path / name / ".partial")
+            with pytest.raises(DataError, match="no format that is known"):
+                read(tmp_path / name)

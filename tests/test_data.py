@@ -207,7 +207,7 @@ def test_a_class_only_in_val_is_an_error(tmp_path: Path, class_folders: Make) ->
 def test_folders_without_any_image_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "cats").mkdir()
     (tmp_path / "cats" / "list.txt").write_text("none")
-    with pytest.raises(DataError, match=r"no images.*\.jpg"):
+    with pytest.raises(DataError, match=r"no folder of a class.*\.jpg"):
         read(tmp_path)
 
 

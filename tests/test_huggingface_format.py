@@ -69,7 +69,7 @@ def test_a_classified_set_as_the_library_saves_it(tmp_path: Path) -> None:
     assert split.content(0) == contents[0]
     second = pickle.loads(pickle.dumps(split.take([1])))
     assert second.content(0) == contents[1], "as a loader's process gets it"
-    assert write_images(split, tmp_path / "copy") == ["0.jpeg", "1.jpeg"]
+    assert write_images(split, tmp_path / "copy", []) == ["0.jpeg", "1.jpeg"]
     assert (tmp_path / "copy/0.jpeg").read_bytes() == contents[0]
 
 

@@ -72,7 +72,7 @@ def test_the_head_learns_first(tmp_path: Path) -> None:
         out = tmp_path / str(epochs)
         saccade.fit(
             "digits", model="resnet20_cifar", weights=tmp_path / "start.pth", out=out, epochs=epochs, batch_size=256,
-            warm_start=2, ema=0.5, workers=0, schedule="step",
+            warm_start=2, norms="learn", ema=0.5, workers=0, schedule="step",
         )  # fmt: skip
         state = load_file(out / "model.safetensors")
         assert not torch.equal(state["fc.weight"], torch.zeros_like(state["fc.weight"]))
@@ -149,7 +149,7 @@ def test_stages_begin_one_after_the_other(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(checkpoint, "save_weights", keep)
     saccade.fit(
         "digits", model="resnet20_cifar", weights=tmp_path / "start.pth", out=tmp_path / "run", epochs=4,
-        batch_size=512, warm_start=1, unfreeze=1, ema=None, encoder_rate=1.0, workers=0, schedule="step",
+        batch_size=512, warm_start=1, unfreeze=1, norms="learn", ema=None, encoder_rate=1.0, workers=0, schedule="step",
     )  # fmt: skip
     stages = stages_of(start)
     for epoch, state in enumerate(kept):
@@ -165,6 +165,21 @@ def test_stages_begin_one_after_the_other(tmp_path: Path, monkeypatch: pytest.Mo
         [False, True, True, True],
     ]
     assert "held" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_norms_keep_their_statistics(tmp_path: Path) -> None:
+    """Fine-tuned, their weights learn and what they normalise by does not."""
+    torch.manual_seed(0)
+    start = create_model("resnet20_cifar", 3)
+    torch.save(start.state_dict(), tmp_path / "start.pth")
+    saccade.fit(
+        "digits", model="resnet20_cifar", weights=tmp_path / "start.pth", out=tmp_path / "run", epochs=2,
+        batch_size=256, encoder_rate=1.0, workers=0,
+    )  # fmt: skip
+    state = load_file(tmp_path / "run" / "model.safetensors")
+    assert not torch.equal(state["bn1.weight"], start.state_dict()["bn1.weight"])
+    for name in ("bn1.running_mean", "layer3.2.bn2.running_var", "bn1.num_batches_tracked"):
+        assert torch.equal(state[name], start.state_dict()[name])
 
 
 def test_stages_that_would_never_begin_are_refused(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_bccd(shared):
     first = source.splits["train"]
     assert first.ids[0] == "BloodImage_00001.jpg"
     assert first.objects[0].boxes[0].tolist() == [68, 315, 286, 480]
-    assert source.notes == ()
+    assert source.notes == ("1131 objects are marked as truncated or occluded, which was passed over",)
 
 
 def test_official_coordinates_count_from_one_and_others_do_not(kit):
@@ -526,7 +526,7 @@ def test_there_and_back(data, names, masks):
         assert set(back.splits) == set(splits)
         assert len(back.classes) == len(names)
         changed = sum(old != new for old, new in zip(names, back.classes, strict=True))
-        assert len(lost) == changed
+        assert sum(not line.startswith("the names of") for line in lost) == changed
         for kind, split in splits.items():
             same_objects(split.objects, back.splits[kind].objects)
             assert (back.splits[kind].objects.masks is not None) == masks

@@ -365,6 +365,22 @@ def test_what_a_description_names_and_nobody_finds(make, tmp_path):
     )
 
 
+def test_labels_that_nobody_finds(make, tmp_path):
+    path = make({"train/a": None, "train/b": None})
+    with pytest.raises(DataError, match=r"no image has a file of labels; expected .*labels/train/a\.txt"):
+        read(path)
+
+
+def test_folders_that_are_no_splits_are_said(tmp_path, paint):
+    for name in ("train", "holdout"):
+        paint(tmp_path / "images" / name / "a.png", len(name))
+        (tmp_path / "labels" / name).mkdir(parents=True)
+        (tmp_path / "labels" / name / "a.txt").write_text("0 .5 .5 1 1\n")
+    source = read(tmp_path)
+    assert list(source.splits) == ["all"]
+    assert source.notes[0].startswith(f"holdout in {tmp_path / 'images'} are no splits that are known")
+
+
 def test_labels_among_the_images(make, tmp_path, paint):
     """As labelImg leaves them."""
     paint(tmp_path / "set" / "a.png", 1)
@@ -638,7 +654,7 @@ def test_keypoints_push_masks_out(tmp_path):
     keypoints = np.ones((1, 2, 3), dtype=np.float32)
     objects = packed([(10, 10)], [[2, 2, 6, 6]], [0], [1], [square], keypoints, skeleton)
     assert yolo.write(one_split(objects), tmp_path / "out") == [
-        "1 masks were left out, because a line holds keypoints or a mask",
+        "the masks of 1 object were left out",
         "1 edges of the skeleton were left out",
         "1 sigmas of keypoints were left out",
     ]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,13 +14,18 @@ PERCENT = ("error", "accuracy", "AP")
 
 @contextmanager
 def told_when_interrupted(*written: Path | None) -> Iterator[None]:
-    """Ctrl-C ends with 130, as ever, and says that none of these, which are written last, is there."""
+    """Ctrl-C ends with 130, as ever, and says that none of these, which are written last, is there. So does SIGTERM,
+    which would otherwise leave half a copy.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
         names = " or ".join(str(path) for path in written if path is not None)
         print("interrupted" + (f"; nothing was written to {names}" if names else ""), file=sys.stderr)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def print_json(value: Any) -> None:

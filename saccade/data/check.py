@@ -117,12 +117,14 @@ def check(source: Source, read: Sequence[Finding] = ()) -> Checked:
                 for fault in objects_wrong[name]
                 for n in np.flatnonzero(fault.wrong)
             ]
-            findings += _fractions(name, split.objects)
+            findings += _out_of_measure(name, split.objects, _sizes(split, looks[name]))
     findings += _copies(source, looks, spoilt)
     findings += _look_alikes(source, looks, spoilt)
     unit, counts = count(source, looks)
     if unit == "images":
         findings += _missing_classes(source, counts)
+    if unit == "pixels":
+        findings += _void_for_a_class(source, looks, counts)
     notes = [*source.notes, *_remarks(source, looks, unit, counts)]
     sizes = np.array([look.size for own in looks.values() for look in own if not look.broken]).reshape(-1, 2)
     return Checked(source, findings, notes, unit, counts, sizes, looks, objects_wrong, spoilt)
@@ -192,7 +194,12 @@ def _images_wrong(name: str, split: Split, looks: list[Look], spoilt: dict[int, 
         where = f"{name}/{split.ids[index]}"
         if look.broken:
             spoilt[index] = look.broken
-            advice = "fetch it again or remove it, or fit with --skip-broken"
+            skip = ", or fit with --skip-broken" if split.labels is not None else ""
+            advice = (
+                "mend it, or remove it and its image"
+                if look.kind != "broken image"
+                else f"fetch it again or remove it{skip}"
+            )
             findings.append(Finding(look.kind, where, look.broken, advice))
         elif look.strange and split.label_maps is not None:
             values = ", ".join(map(split.label_maps.named, look.strange[:5]))
@@ -202,7 +209,9 @@ def _images_wrong(name: str, split: Split, looks: list[Look], spoilt: dict[int, 
             reason = f"holds {values}{more}, no class"
             findings.append(Finding("unknown value in a map", place, reason, advice, ((name, index),)))
         elif split.objects is not None and (said := _other_size(split.objects.sizes[index], look)):
-            findings.append(Finding("size differs", where, *said, ((name, index),)))
+            files = split.objects.files
+            place = f"{files[index]} ({where})" if len(files) > 1 else where
+            findings.append(Finding("size differs", place, *said, ((name, index),)))
     return findings
 
 
@@ -214,17 +223,26 @@ def _other_size(stated: np.ndarray, look: Look) -> tuple[str, str] | None:
     height, width = look.size
     reason = f"its annotation is of an image {wide} x {high}, the file has {width} x {height}"
     if look.exif >= 5 and (wide, high) == look.size:
-        return f"{reason}: EXIF turns it, the annotation was drawn without", "store the image turned, without EXIF"
+        advice = "let --fix turn the annotation too, or take the orientation out of the file's EXIF"
+        return f"{reason}: EXIF turns it, the annotation was drawn without", advice
     return reason, "annotate the image that is there"
 
 
-def _fractions(name: str, objects: Objects) -> list[Finding]:
-    """Coordinates that were meant as shares of the image."""
-    if not objects.count or objects.boxes.min() < 0 or objects.boxes.max() > 1:
+def _out_of_measure(name: str, objects: Objects, sizes: np.ndarray) -> list[Finding]:
+    """Shares of the image where pixels were meant, and the other way round; sizes [M, 2] (height, width)."""
+    if not objects.count:
         return []
-    reason = f"all {objects.count} boxes of {name} lie between 0 and 1, as fractions of the image do"
-    advice = "multiply them by the width and the height of the image: pixels are expected"
-    return [Finding("boxes as fractions", objects.where(0), reason, advice)]
+    what = f"all {objects.count} boxes of {name}"
+    if objects.boxes.min() >= 0 and objects.boxes.max() <= 1:
+        advice = "multiply them by the width and the height of the image: pixels are expected"
+        reason = f"{what} lie between 0 and 1, as fractions of the image do"
+        return [Finding("boxes as fractions", objects.where(0), reason, advice)]
+    known = sizes[objects.images].max(axis=1)
+    if (known > 0).all() and (objects.boxes.max(axis=1) > 2 * known).all():
+        advice = "divide them by the width and the height of the image, or see whether these are its images"
+        reason = f"{what} reach beyond twice their image, as pixels do where fractions of it are expected"
+        return [Finding("boxes out of measure", objects.where(0), reason, advice)]
+    return []
 
 
 def _of_object(name: str, split: Split, fault: Fault, n: int) -> Finding:
@@ -295,6 +313,18 @@ def _missing_classes(source: Source, counts: dict[str, np.ndarray]) -> list[Find
         for name, row in counts.items()
         for label in np.flatnonzero(row == 0)
     ]
+
+
+def _void_for_a_class(source: Source, looks: dict[str, list[Look]], counts: dict[str, np.ndarray]) -> list[Finding]:
+    """Masks of 0 and 255 whose one thing is 255: of two classes the second has no pixel, and void has some."""
+    total = np.sum(list(counts.values()), axis=0)
+    void = sum(int(_pixels(own, len(total))[-1]) for own in looks.values())
+    if len(total) != 2 or total[1] or not void:
+        return []
+    name = source.classes[1]
+    reason = f"no pixel is {name}, but {void / (void + total[0]):.0%} have the value {VOID}, which is void"
+    advice = f"if {VOID} is {name}, say so in classes.txt: '0 {source.classes[0]}' and '{VOID} {name}'"
+    return [Finding("void in place of a class", source.name, reason, advice)]
 
 
 def _remarks(source: Source, looks: dict[str, list[Look]], unit: str, counts: dict[str, np.ndarray]) -> list[str]:

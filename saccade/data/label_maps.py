@@ -33,8 +33,8 @@ class LabelMaps:
     maps     M paths of images as wide and high as theirs, or M arrays as stored, or what is indexed like an array of
              these and makes each when it is asked for
     classes  K names, K of at most 254; background an ordinary class where the set has one
-    coding   which stored value is which label, 0..K-1 or VOID. A value is the byte of a grey or palette image, 0..255,
-             or 65536 red + 256 green + blue of a coloured one
+    coding   which stored value is which label, 0..K-1 or VOID. A value is the byte of a grey or palette image, 0..255
+             (0 or 1 of one with 1 bit), or 65536 red + 256 green + blue of a coloured one
     colour   True where the maps are coloured
     colours  [K, 3] uint8, what to draw each class in; None where the set does not say
     """
@@ -83,7 +83,7 @@ class LabelMaps:
                         f"{source}: is a coloured image ({file.mode}); expected grey or palette values, "
                         f"or a colour a class, named in a table of colours"
                     )
-                return np.asarray(file if file.mode != "1" else file.convert("L"))
+                return np.asarray(file, dtype=np.uint8) if file.mode == "1" else np.asarray(file)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DataError(f"{source}: cannot be read as a map of labels ({error}); fetch it again") from None
 

@@ -10,8 +10,10 @@ from saccade.data.findings import Finding
 from saccade.data.label_maps import LabelMaps
 from saccade.data.source import Source, Split
 from saccade.geometry.affine import Affine
-from saccade.geometry.view import View
-from saccade.structures import VOID
+from saccade.geometry.masks import Polygon
+from saccade.geometry.outlines import clipped
+from saccade.geometry.view import Size, View
+from saccade.structures import VOID, Instances
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def _objects(split: Split, checked: Checked, name: str, changes: list[Change]) -
     objects = split.objects
     if objects is None:
         return split
-    keep, boxes = np.ones(objects.count, dtype=bool), objects.boxes.copy()
+    keep = np.ones(objects.count, dtype=bool)
+    mended: dict[int, Instances] = {}
     for fault in checked.faults[name]:
         if not fault.remedy:
             continue
@@ -59,10 +62,26 @@ def _objects(split: Split, checked: Checked, name: str, changes: list[Change]) -
                 keep[n] = False
             else:
                 image = objects.image_of(n)
-                height, width = objects.sizes[image] if objects.sizes[image].all() else checked.looks[name][image].size
-                ordered = [*np.minimum(boxes[n, :2], boxes[n, 2:]), *np.maximum(boxes[n, :2], boxes[n, 2:])]
-                boxes[n] = np.clip(ordered, 0, [width, height, width, height])
-    return replace(split, objects=replace(objects, boxes=boxes).only(keep))
+                known = objects[image].size
+                size = known if 0 not in known else checked.looks[name][image].size
+                things = mended.get(image, objects[image])
+                mended[image] = _clipped(things, n - int(objects.starts[image]), size)
+    return replace(split, objects=objects.with_images(mended).only(keep) if mended else objects.only(keep))
+
+
+def _clipped(things: Instances, n: int, size: Size) -> Instances:
+    """The n-th with the corners of its box in order, and box and polygon inside the image (height, width)."""
+    boxes = things.boxes.copy()
+    ordered = [*np.minimum(boxes[n, :2], boxes[n, 2:]), *np.maximum(boxes[n, :2], boxes[n, 2:])]
+    boxes[n] = np.clip(ordered, 0, [size[1], size[0], size[1], size[0]])
+    areas = None if things.areas is None else things.areas.copy()
+    if areas is not None:
+        areas[n] = np.nan  # what the annotation says was of what it was before
+    masks = list(things.masks or ())
+    if masks and isinstance(mask := masks[n], Polygon):
+        rings = [clipped(np.asarray(ring, dtype=np.float64), size) for ring in mask.rings]
+        masks[n] = Polygon(tuple(ring for ring in rings if len(ring) > 2))
+    return replace(things, boxes=boxes, areas=areas, masks=tuple(masks) if masks else None)
 
 
 def _turned(split: Split, checked: Checked, name: str, changes: list[Change]) -> Split:

@@ -191,6 +191,9 @@ def read(data: str | Path, findings: Findings | None = None) -> Source:
     if not path.is_dir():
         raise UsageError(f"{path} is a file of no known format; expected a folder or an annotation file: {known}")
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
+    tables = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in (".csv", ".tsv"))
+    if tables:
+        raise DataError(f"{path} is of no format that is known ({known}); name its table itself, {tables[0]}")
     raise DataError(
         f"{path} is of no format that is known ({known}); it holds {found}. "
         f"The simplest is images in folders named after their classes: {path}/cats/1.jpg, {path}/dogs/2.jpg, "

@@ -88,3 +88,25 @@ def _corners_only(ring: np.ndarray) -> np.ndarray:
     """The ring [V, 2] without points that lie in line with both neighbours."""
     before, after = np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0)
     return ring[~((before == ring) & (ring == after)).any(axis=1)]
+
+
+def clipped(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What of a ring [V, 2] (x, y) is inside the image (height, width); [0, 2] where nothing is.
+
+    Side by side (Sutherland and Hodgman 1974): what is outside is cut off where its edges cross the side.
+    """
+    for axis, limit, sign in ((0, 0.0, 1), (0, float(size[1]), -1), (1, 0.0, 1), (1, float(size[0]), -1)):
+        if not len(ring):
+            return ring
+        inside = sign * (ring[:, axis] - limit) >= 0
+        points: list[np.ndarray] = []
+        for n, (point, after) in enumerate(zip(ring, np.roll(ring, -1, axis=0), strict=True)):
+            if inside[n]:
+                points.append(point)
+            if inside[n] != inside[(n + 1) % len(ring)]:
+                share = (limit - point[axis]) / (after[axis] - point[axis])
+                crossing = point + share * (after - point)
+                crossing[axis] = limit
+                points.append(crossing)
+        ring = np.array(points).reshape(-1, 2)
+    return ring

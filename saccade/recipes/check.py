@@ -65,16 +65,21 @@ def check(data: str | Path, out: Path | None = None, fix: Path | None = None) ->
     if fix is None:
         return Checkup(checked, out, None, [], None, [])
     repaired, changes = repair(checked, findings.kept)
-    if not repaired.splits:
-        raise DataError(
-            f"{data}: a repaired copy would be empty, since no image can be used:\n{told(checked.findings)}"
-        )
+    if not repaired.splits or _emptied(source, repaired, bool(findings.kept)):
+        nothing = "no object" if repaired.splits else "no image"
+        raise DataError(f"{data}: a repaired copy would hold {nothing}:\n{told(checked.findings)}")
     listed = fix.resolve().with_name(f"{fix.resolve().name}.changes.csv")
     if listed.exists():
         raise UsageError(f"{listed} is there already; name another folder for the repaired copy, or remove that file")
     lost = write(repaired, _format_of(source), fix)
     checkpoint.write(listed, _as_csv(changes))
     return Checkup(checked, out, fix, changes, listed, lost)
+
+
+def _emptied(before: Source, after: Source, some_left_out: bool) -> bool:
+    """Whether a set of objects has none any more."""
+    had, has = (sum(s.objects.count for s in own.splits.values() if s.objects) for own in (before, after))
+    return (had > 0 or some_left_out) and not has and before.has("objects")
 
 
 def _format_of(source: Source) -> str:

@@ -69,7 +69,9 @@ def _pictures(checked: Checked) -> list[Section]:
             drawn = tiles_of(show_image(checked.source, split, index, finding.object))[0]
             detail = f"{split}/{checked.source.splits[split].ids[index]}: {finding.reason}"
             tiles.append(replace(drawn, title=finding.kind, detail=detail, good=False))
-    caption = f"The first {DRAWN} of each kind: the object that is meant, or all that is marked on the image."
+    caption = (
+        f"The first {DRAWN} of each kind: the object that is meant, or all that is marked, where it fits the image."
+    )
     return [Section("Where", [Pictures(tiles, caption, large=True)])] if tiles else []
 
 

@@ -23,6 +23,8 @@ class Config(BaseModel):
                         takes half of the epochs unless told
     unfreeze            then the coarsest stage begins, and so many epochs later the next finer one ...; 0 for all at
                         once (Howard and Ruder, "Universal Language Model Fine-tuning", ACL 2018, section 3.3)
+    norms               "learn": batch norms take the statistics of each batch, and keep their average; "keep": they
+                        stay with those they came with
     weight_decay        never applied to biases and to the weights of norms
     momentum            of SGD
     schedule            after the warm-up: "cosine" down to 0, or "step", a tenth at each of `milestones`
@@ -59,6 +61,7 @@ class Config(BaseModel):
     layer_decay: float = Field(1.0, gt=0, le=1)
     warm_start: int = Field(0, ge=0)
     unfreeze: int = Field(0, ge=0)
+    norms: Literal["learn", "keep"] = "learn"
     weight_decay: float = Field(0.05, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     schedule: Literal["cosine", "step"] = "cosine"
@@ -88,7 +91,7 @@ FREE_TO_CHANGE = frozenset({"workers", "checkpoint_seconds"})
 
 # A probe takes no steps: settings of steps have no meaning for it, and its own have none elsewhere.
 ONLY_PROBE = frozenset({"layer", "augmented", "classifier"})
-OF_STAGES = frozenset({"encoder_rate", "layer_decay", "warm_start", "unfreeze"})
+OF_STAGES = frozenset({"encoder_rate", "layer_decay", "warm_start", "unfreeze", "norms"})
 OF_A_PROBE = ONLY_PROBE | {"batch_size", "augmentation", "size", "hold_out", "workers", "seed"}
 
 ADAPT: dict[str, dict[str, Any]] = {
@@ -100,6 +103,7 @@ ADAPT: dict[str, dict[str, Any]] = {
         "batch_size": 16,
         "learning_rate": 1e-3,
         "encoder_rate": 0.01,
+        "norms": "keep",
         "ema": 0.98,
     },
 }

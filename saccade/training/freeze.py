@@ -20,15 +20,21 @@ class Freeze:
 
     begins  epoch by the name of each parameter of the encoder; inf is never. All others are the head's, and learn from
             the first on. Empty: everything does
+    keep    whether batch norms go on normalising by what they learnt before: the statistics of a few images at a time
+            are worse than those of a million
     """
 
     begins: Mapping[str, float] = field(default_factory=dict)
+    keep: bool = False
 
     def hold(self, model: nn.Module, epoch: int) -> None:
         """Put the network into training mode as far as it learns in this epoch."""
         model.train()
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(epoch >= self.begins.get(name, 0))
+        for module in model.modules() if self.keep else ():
+            if getattr(module, "running_mean", None) is not None:
+                module.eval()
         if all(epoch >= begin for begin in self.begins.values()):
             return
         heads = {name.rpartition(".")[0] for name, _ in model.named_parameters() if name not in self.begins}
@@ -50,8 +56,9 @@ def plan(stages: Mapping[str, int], adapt: str, config: Config) -> Freeze:
     """
     if adapt == "freeze":
         return Freeze(dict.fromkeys(stages, math.inf))
+    keep = config.norms == "keep"
     if not config.warm_start and not config.unfreeze:
-        return Freeze()
+        return Freeze(keep=keep)
     last = max(stages.values())
     begins = {name: float(config.warm_start + config.unfreeze * (last - stage)) for name, stage in stages.items()}
     if config.unfreeze and max(begins.values()) >= config.epochs:
@@ -59,4 +66,4 @@ def plan(stages: Mapping[str, int], adapt: str, config: Config) -> Freeze:
             f"with warm_start={config.warm_start} and unfreeze={config.unfreeze} the finest of {last + 1} stages "
             f"would begin to learn after {max(begins.values()):g} of {config.epochs} epochs; choose smaller ones"
         )
-    return Freeze(begins)
+    return Freeze(begins, keep)

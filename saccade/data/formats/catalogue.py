@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from saccade.data.findings import DataError
 from saccade.data.formats import coco, folder, huggingface, idx, masks, table, voc, yolo
 from saccade.data.formats.writing import whole_folder
 from saccade.data.source import Format, Source, Writable
@@ -42,5 +43,8 @@ def write(source: Source, form: str, out: Path) -> list[str]:
     own = Path(source.name)
     if own.is_dir() and out.resolve().is_relative_to(own.resolve()):
         raise UsageError(f"{out} is inside {own}, which would then hold its own copy; name a folder elsewhere")
-    with whole_folder(out) as folder:
-        return WRITABLE[form].write(source, folder)
+    try:
+        with whole_folder(out) as folder:
+            return WRITABLE[form].write(source, folder)
+    except OSError as error:
+        raise DataError(f"{out} cannot be written ({error.strerror or error}); nothing of it is left") from None

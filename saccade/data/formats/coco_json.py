@@ -28,6 +28,7 @@ from saccade.structures import Skeleton
 ANNOTATION, ANNOTATIONS = msgspec.json.Decoder(Annotation), msgspec.json.Decoder(list[Annotation])
 PIECE = 1 << 20  # bytes of JSON that are decoded at a time
 BETWEEN = re.compile(rb"\}\s*,\s*(?=\{)")
+SILENT = {"num_keypoints", "ignore"}  # what says nothing more than other fields do
 NO_NUMBER = re.compile(rb"(?<=[\[,:\s])-?(?:NaN|Infinity)(?=[\s,\]}])")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 Kind = TypeVar("Kind")
@@ -133,6 +134,8 @@ class Document:
         names: dict[str, None] = {}
         sizes = array("i")
         limit = min(pixel_limit(), (1 << 31) - 1)
+        self._note_others(self._lists.images, _Image, "image")
+        self._note_others(self._lists.annotations, Annotation, "annotation")
         for image in self._entries(self._lists.images, "image", _Image, findings):
             id = whole(image.id)
             where = f"{self.file}: image {short(id)}"
@@ -184,6 +187,16 @@ class Document:
                 f"their category does not name them, or not as others do"
             )
         return collector.finish()
+
+    def _note_others(self, raw: Raw, kind: type[Struct], what: str) -> None:
+        """Say which fields of a list are not read, by its first entry."""
+        first = re.match(rb"\[\s*(\{[^{}]*\})", memoryview(raw)[:4096])
+        try:
+            entry = msgspec.json.decode(first[1]) if first else {}
+        except (msgspec.DecodeError, UnicodeDecodeError):  # who reads the entry says so
+            return
+        if others := sorted(entry.keys() - {field.name for field in msgspec.structs.fields(kind)} - SILENT):
+            self.notes.append(f"{', '.join(map(short, others))} of every {what} in {self.file} were passed over")
 
     def _find_lists(self) -> _Lists:
         try:

@@ -26,12 +26,12 @@ def write(source: Source, out: Path) -> list[str]:
     require(source, ("objects",), "COCO")
     start_folder(out)
     (out / "annotations").mkdir()
-    categories = _categories(source)
+    categories, lost = _categories(source), list[str]()
     for name, split in source.splits.items():
-        names = write_images(split, out / name)
+        names = write_images(split, out / name, lost)
         with (out / "annotations" / f"instances_{name}.json").open("wb") as file:
             _write_split(file, split, names, categories)
-    return left_out(list(source.splits.values()), ("difficult", "labels", "label maps"))
+    return left_out(list(source.splits.values()), ("difficult", "labels", "label maps")) + lost
 
 
 def _categories(source: Source) -> list[dict[str, Any]]:

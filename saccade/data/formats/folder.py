@@ -12,6 +12,8 @@ from saccade.data.formats.writing import left_out, require, start_folder, write_
 from saccade.data.source import Source, Split, labels_of
 
 NAME = "class folders"
+# What hardly is a class, in lower case.
+NOT_CLASSES = ("images", "imgs", "img", "jpegimages", "masks", "mask", "labels", "annotations", "segmentation")
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -40,13 +42,17 @@ def read(path: Path, findings: Findings) -> Source:
     found = {name: _scan(part, notes) for name, part in parts.items()}
     classes = tuple(sorted({name for files in found.values() for name in files}))
     if not any(images for files in found.values() for images in files.values()):
-        raise DataError(f"{path} holds no images; expected files ending in {' '.join(sorted(SUFFIXES))}")
+        raise DataError(
+            f"{path} has no folder of a class with images in it; expected files ending in {' '.join(sorted(SUFFIXES))}"
+        )
     for split, files in found.items():
         for name in classes:
-            if files.get(name) or (name not in files and split in ("val", "test")):
-                continue
+            if files.get(name) or (name not in files and split in ("val", "test")) or not findings.strict:
+                continue  # whoever looks at everything counts the classes too
             where = parts[split] / name
             raise DataError(f"the class {name!r} has no images in {where}; add some, or remove the class everywhere")
+    if odd := sorted({name.split("/")[0] for name in classes if name.split("/")[0].lower() in NOT_CLASSES}):
+        notes.append(f"{' and '.join(odd)} were read as classes; are these images with masks, or with labels?")
     return Source(str(path), NAME, classes, {k: _split(path, v, classes) for k, v in found.items()}, tuple(notes))
 
 
@@ -58,7 +64,7 @@ def write(source: Source, out: Path) -> list[str]:
     for name, split in source.splits.items():
         classes = [source.classes[label] for label in labels_of(split)]
         ids = [f"{own}/{Path(id).name}" for own, id in zip(classes, split.ids, strict=True)]
-        written = write_images(replace(split, ids=ids), out if name == "all" else out / name)
+        written = write_images(replace(split, ids=ids), out if name == "all" else out / name, lost)
         moved = {own for own, path in zip(classes, written, strict=True) if str(Path(path).parent.as_posix()) != own}
         lost += [f"the class {own!r} cannot be the name of a folder and got another" for own in sorted(moved)]
     return lost
@@ -66,6 +72,16 @@ def write(source: Source, out: Path) -> list[str]:
 
 def _folders(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def odd_splits(folder: Path) -> str:
+    """What to say of a folder in which some are called after splits and others not; nothing where that is not so."""
+    names = [entry.name for entry in _folders(folder)]
+    others = [name for name in names if name.lower() not in SPLIT_NAMES]
+    if not others or len(others) == len(names):
+        return ""
+    listed = ", ".join(others)
+    return f"{listed} in {folder} are no splits that are known, so all is read as one; name them train, val and test"
 
 
 def _scan(root: Path, notes: list[str]) -> dict[str, list[Path]]:

@@ -134,7 +134,9 @@ def _values(file: Path) -> set[int] | str:
     """The values in a mask, or what is wrong with it."""
     try:
         with Image.open(file) as image:
-            if image.mode in ("L", "P", "1"):
+            if image.mode == "1":
+                return set(np.unique(np.asarray(image)).astype(int).tolist())
+            if image.mode in ("L", "P"):
                 return {value for value, count in enumerate(image.histogram()) if count}
             if image.mode == "I;16":
                 return set(np.unique(np.asarray(image)).tolist())

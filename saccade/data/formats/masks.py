@@ -29,7 +29,7 @@ from PIL import Image
 
 from saccade.data.decode import SUFFIXES, pixel_limit
 from saccade.data.findings import DataError, Findings
-from saccade.data.formats.folder import SPLIT_NAMES
+from saccade.data.formats.folder import SPLIT_NAMES, odd_splits
 from saccade.data.formats.mask_classes import (
     TAKEN,
     Table,
@@ -75,6 +75,7 @@ def read(path: Path, findings: Findings) -> Source:
     notes: list[str] = []
     if file is None:
         folders, table = _folders(path), table_of(path)
+        _note_odd(folders, notes)
     else:
         about = yaml_of(file)
         folders, table = _described(about, file, notes), named_in_yaml(about.get("classes"), file)
@@ -129,6 +130,13 @@ def _folders(path: Path) -> dict[str, tuple[Path, Path]]:
             named[name], found[SPLIT_NAMES[name]] = pair[0], (pair[0], pair[1])
     _differ(named)
     return found
+
+
+def _note_odd(folders: dict[str, tuple[Path, Path]], notes: list[str]) -> None:
+    """Say so where some folders are called after splits and others not, so that all are read as one."""
+    images = folders["all"][0] if "all" in folders else None
+    if images is not None and (odd := odd_splits(images)):
+        notes.append(odd)
 
 
 def _differ(folders: dict[str, Path]) -> None:
@@ -257,7 +265,7 @@ def write(source: Source, out: Path) -> list[str]:
     lost: list[str] = []
     for name, split in source.splits.items():
         folder = "" if name == "all" else name
-        names = write_images(split, out / "images" / folder)
+        names = write_images(split, out / "images" / folder, lost)
         if split.label_maps is not None:
             _write_maps(split.label_maps, out / "masks" / folder, names)
             classes, changed = fit_names(split.label_maps.classes, TAKEN)

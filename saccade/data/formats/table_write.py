@@ -28,7 +28,7 @@ def write(source: Source, out: Path) -> list[str]:
         divided = list(source.splits) != ["all"]
         writer.writerow(["image", *(CORNERS if boxed else ()), "label", *(["split"] if divided else [])])
         for name, split in source.splits.items():
-            images = [f"images/{name}/{image}" for image in write_images(split, out / "images" / name)]
+            images = [f"images/{name}/{image}" for image in write_images(split, out / "images" / name, lost)]
             rows = _boxes(split, images, classes) if boxed else _labels(split, images, classes)
             writer.writerows([*row, name] if divided else row for row in rows)
     return lost + _lost(list(source.splits.values()), boxed, classes)

@@ -82,6 +82,8 @@ def read(path: Path, findings: Findings) -> Source:
         notes.append(f"{bare} images have no XML file: nothing is in them")
     if passed_over := sum(entry.annotation.passed_over for entry in listed):
         notes.append(f"the polygons or parts of {passed_over} objects were left out; only their boxes were read")
+    if poses := sum(entry.annotation.poses for entry in listed):
+        notes.append(f"{poses} objects are marked as truncated or occluded, which was passed over")
     found = {name for entry in listed for name in entry.annotation.names}
     classes = _listed_classes(layout.root, found) or tuple(sorted(found))
     has_masks = has_objects and _complete(layout, "SegmentationObject", listed, notes)
@@ -240,7 +242,7 @@ def write(source: Source, out: Path) -> list[str]:
     classes, changed = fit_names(source.classes)
     changed = changed if source.has("objects") else []
     for name, split in source.splits.items():
-        names = write_images(split, out / "JPEGImages")
+        names = write_images(split, out / "JPEGImages", changed)
         stems = [name.rpartition(".")[0] for name in names]
         if split.objects is not None:
             _write_objects(split.objects, names, stems, classes, out, lost)

@@ -30,6 +30,7 @@ class Annotation:
     boxes        [xmin, ymin, xmax, ymax] each, continuous pixels
     ids          the place of each object in the file, from 1 on
     passed_over  how many objects have polygons or parts
+    poses        how many are said to be truncated or occluded
     """
 
     file: Path
@@ -40,6 +41,10 @@ class Annotation:
     difficult: list[bool] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     passed_over: int = 0
+    poses: int = 0
+
+
+YES = ("1", "true", "yes")
 
 
 class Fault(Exception):
@@ -74,6 +79,7 @@ def read_annotation(file: Path, findings: Findings) -> Annotation:
         found.difficult.append(difficult)
         found.ids.append(number)
         found.passed_over += element.find("polygon") is not None or element.find("part") is not None
+        found.poses += any(element.findtext(tag, "0").strip().lower() in YES for tag in ("truncated", "occluded"))
     return found
 
 
@@ -150,7 +156,7 @@ def write_annotation(file: Path, annotation: Annotation, image: str, segmented: 
     _add(root, segmented=int(segmented))
     for name, box, difficult in zip(annotation.names, annotation.boxes, annotation.difficult, strict=True):
         element = SubElement(root, "object")
-        _add(element, name=name, pose="Unspecified", truncated=0, difficult=int(difficult))
+        _add(element, name=name, difficult=int(difficult))
         xmin, ymin, xmax, ymax = (int(value) if float(value).is_integer() else repr(float(value)) for value in box)
         _add(SubElement(element, "bndbox"), xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
     indent(root, "\t")

@@ -61,7 +61,7 @@ def _kits(path: Path) -> list[Path]:
         return []
     if _is_kit(path):
         return [path]
-    near = [entry for entry in sorted(path.iterdir()) if entry.is_dir()]
+    near = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
     near = [entry for entry in near if entry.name != "VOCdevkit"] + [
         entry for kit in near if kit.name == "VOCdevkit" for entry in sorted(kit.iterdir()) if entry.is_dir()
     ]

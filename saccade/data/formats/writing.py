@@ -97,10 +97,12 @@ def whole_folder(out: Path) -> Iterator[Path]:
         raise
 
 
-def write_images(split: Split, folder: Path) -> list[str]:
+def write_images(split: Split, folder: Path, lost: list[str]) -> list[str]:
     """Copy every image of a split into `folder` as the file it is; arrays become PNG files.
 
     What `folder` holds already stays: a name that is taken, there or within the split, gets a number.
+
+    lost  is told in words when images get other names
 
     Returns M names relative to `folder`, in order, as `safe_names` makes them.
     """
@@ -121,7 +123,18 @@ def write_images(split: Split, folder: Path) -> list[str]:
         except OSError as error:
             where = image if isinstance(image, Path) else split.ids[index]
             raise DataError(f"{where}: cannot be copied to {folder / name} ({error.strerror or error})") from None
+    renamed = [(id, name) for id, name in zip(split.ids, names, strict=True) if not _is_same(id, name)]
+    if renamed:
+        count = counted(len(renamed), "image", "images")
+        lost.append(f"the names of {count} were changed: {renamed[0][0]} became {renamed[0][1]}, the first")
     return names
+
+
+def _is_same(id: str, name: str) -> bool:
+    """Whether a file is called as the image is, but perhaps for its suffix."""
+    return name in (id, id + PurePosixPath(name).suffix) or PurePosixPath(id).with_suffix("") == PurePosixPath(
+        name
+    ).with_suffix("")
 
 
 def _suffixes(split: Split) -> list[str]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from saccade.data.decode import SUFFIXES
 from saccade.data.findings import DataError, Findings
-from saccade.data.formats.folder import SPLIT_NAMES
+from saccade.data.formats.folder import SPLIT_NAMES, odd_splits
 from saccade.data.formats.texts import LARGEST_YAML, names_of, text_of, yaml_of
 from saccade.data.formats.yolo_lines import Lines, skeleton_of
 from saccade.data.formats.yolo_write import labels_for, write
@@ -77,6 +77,9 @@ def read(path: Path, findings: Findings) -> Source:
             track(part.images, "reading labels", len(sizes)), part.labels, sizes, strict=True
         ):
             lines[name].add(image, label, (int(size[0]), int(size[1])), findings)
+    if all(len(own.missing) == len(own.images) for own in lines.values()):
+        first = next(part for part in parts.values() if part.images)
+        raise DataError(f"{path}: no image has a file of labels; expected {first.labels[0]} for {first.images[0]}")
     numbers = sorted(names if names is not None else set().union(*(own.seen for own in lines.values())))
     if numbers and numbers[-1] >= len(numbers):
         first = next(label for label, number in enumerate(numbers) if label != number)
@@ -221,6 +224,8 @@ def _found(base: Path, notes: list[str]) -> dict[str, _Part]:
     """The images of a set whose folders say it all."""
     parts: dict[str, _Part] = {}
     for name, folder in _folders(base):
+        if name == "all" and (odd := odd_splits(folder)):
+            notes.append(odd)
         _add_folder(parts.setdefault(name, _Part()), folder, folder, notes)
     return parts
 

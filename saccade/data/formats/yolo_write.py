@@ -32,7 +32,7 @@ def write(source: Source, out: Path) -> list[str]:
     skeleton = next((own.skeleton for own in objects if own.skeleton is not None), None)
     for name, split in source.splits.items():
         folder = Path("images") if name == "all" else Path("images", name)
-        files = [out / folder / own for own in write_images(split, out / folder)]
+        files = [out / folder / own for own in write_images(split, out / folder, changed)]
         if name != "all":
             about[name] = folder.as_posix()
         if split.objects is not None:
@@ -48,7 +48,9 @@ def write(source: Source, out: Path) -> list[str]:
     if "all" in source.splits:
         text = f"# Not divided: what trains on this wants lines as 'train: images' and 'val: images'.\n{text}"
     (out / "data.yaml").write_text(text, encoding="utf-8")
-    never = left_out(list(source.splits.values()), ("crowd", "difficult", "areas", "labels", "label maps"))
+    # A line holds keypoints or a mask.
+    kinds = ("crowd", "difficult", "areas", "labels", "label maps", *(["masks"] if skeleton is not None else []))
+    never = left_out(list(source.splits.values()), kinds)
     return never + [f"{count:,} {what}" for what, count in lost.items() if count] + changed
 
 
@@ -94,7 +96,6 @@ def _line(own: Instances, n: int, size: Size, skeleton: Skeleton | None, lost: C
         none = np.zeros((len(skeleton.names), 3))
         points = (none if own.keypoints is None else own.keypoints[n].astype(np.float64)) / np.append(scale, 1)
         numbers = np.concatenate([numbers, points.ravel()])
-        lost["masks were left out, because a line holds keypoints or a mask"] += mask is not None
     elif mask is not None:
         ring = ring_of(mask, size)
         if ring is None:
