@@ -63,10 +63,10 @@ def main() -> None:
             started = time.perf_counter()
             for epoch in range(COPIES):
                 order = np.random.default_rng(epoch).permutation(len(files))
+                rows = torch.from_numpy(store.rows(keys[n] for n in order).astype(np.float32))
+                targets = torch.from_numpy(labels[order])
                 for start in range(0, len(files), BATCH):
-                    chosen = order[start : start + BATCH]
-                    rows = torch.from_numpy(store.rows([keys[n] for n in chosen]).astype(np.float32))
-                    step(rows, torch.from_numpy(labels[chosen]))
+                    step(rows[start : start + BATCH], targets[start : start + BATCH])
             return COPIES * len(files), time.perf_counter() - started
 
         def looking() -> tuple[int, float]:
