@@ -71,17 +71,27 @@ def test_python_page_runs(desk: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_networks_page_runs(desk: Path) -> None:
-    """Its commands and its Python."""
-    for line in commands("docs/networks.md"):
+PAGES = {
+    "networks": "0 (16, 31, 31) 432",
+    "curves": "[True, True, True]",
+    "augmentation": "",
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_run(page: str, desk: Path) -> None:
+    """Their commands, then their Python, which prints what is expected."""
+    typed = commands(f"docs/{page}.md")
+    assert typed
+    for line in typed:
         program, *arguments = shlex.split(line, comments=True)
         assert program == "saccade"
         done = subprocess.run([sys.executable, "-m", "saccade", *arguments], cwd=desk, capture_output=True, text=True)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
-    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "networks.md").read_text(encoding="utf-8"), re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.DOTALL)
     done = subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=desk, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "0 (16, 31, 31) 432" in done.stdout
+    assert PAGES[page] in done.stdout
 
 
 def test_settings_file_of_the_data_page_is_understood(tmp_path: Path) -> None:
