@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from saccade.data.check import Finding, broken_images, check
+from saccade.data.check import check
 from saccade.data.decode import DecodeError
-from saccade.data.findings import DataError
+from saccade.data.findings import DataError, Finding
 from saccade.data.formats.idx import read_array
 from saccade.data.hold_out import held_out, hold_out
+from saccade.data.looks import broken_images
 from saccade.data.source import Source, Split, read
 from saccade.errors import UsageError
 

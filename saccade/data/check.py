@@ -1,49 +1,19 @@
 """Looks at every image and every annotation once, and says what is wrong, where, and what to do."""
 
-import hashlib
-import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from saccade.data.decode import DecodeError, Picture
 from saccade.data.faults import Fault, faults
-from saccade.data.findings import DataError, Finding
-from saccade.data.label_maps import UNKNOWN, LabelMaps
-from saccade.data.near_copies import SMALLEST, fingerprint, near_copies
+from saccade.data.findings import Finding
+from saccade.data.looks import Look, looks_of
+from saccade.data.near_copies import near_copies
 from saccade.data.objects import Objects
 from saccade.data.source import Source, Split
-from saccade.progress import track
 from saccade.structures import VOID
-
-
-@dataclass(frozen=True)
-class Look:
-    """What one image showed.
-
-    broken   why it, or its label map, cannot be used; "" when it can
-    kind     which of the two
-    size     (height, width), upright
-    exif     the orientation 1..8 that EXIF gives it; 1 is upright as it is stored
-    digest   hash of its content
-    hash     its perceptual hash, and `small` its [16, 16] uint8 picture; None for tiny images
-    pixels   [K + 1] how many pixels each class has in its label map, and in the end void; None without one
-    strange  values of its label map that are no class, as people write them
-    """
-
-    broken: str = ""
-    kind: str = "broken image"
-    size: tuple[int, int] = (0, 0)
-    exif: int = 1
-    digest: bytes = b""
-    hash: int = 0
-    small: np.ndarray | None = None
-    pixels: np.ndarray | None = None
-    strange: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,23 +52,6 @@ class Checked:
         }
 
 
-def broken_images(split: Split, what: str) -> dict[int, str]:
-    """The images of a split that cannot be decoded: {index: reason}. Reads every one, in parallel, with a bar."""
-
-    def reason(index: int) -> str | None:
-        try:
-            # Every byte of the file passes the decoder, but few pixels are made.
-            split.open(index).pixels("RGB", shrink=16)
-        except DecodeError as error:
-            return error.reason
-        return None
-
-    if isinstance(split.images, np.ndarray):
-        return {}
-    reasons = _in_parallel(reason, len(split), what)
-    return {index: reason for index, reason in enumerate(reasons) if reason}
-
-
 def check(source: Source, read: Sequence[Finding] = ()) -> Checked:
     """Everything that can be known to be wrong before training, of every image and annotation of every split.
 
@@ -108,7 +61,7 @@ def check(source: Source, read: Sequence[Finding] = ()) -> Checked:
     spoilt: dict[str, dict[int, str]] = {name: {} for name in source.splits}
     findings = list(read)
     for name, split in source.splits.items():
-        looks[name] = _in_parallel(lambda index, split=split: _look(split, index), len(split), f"reading {name}")
+        looks[name] = looks_of(split, f"reading {name}")
         findings += _images_wrong(name, split, looks[name], spoilt[name])
         if split.objects is not None:
             objects_wrong[name] = faults(split.objects, _sizes(split, looks[name]))
@@ -145,40 +98,6 @@ def count(source: Source, looks: dict[str, list[Look]]) -> tuple[str, dict[str, 
 def _pixels(looks: list[Look], classes: int) -> np.ndarray:
     """[K + 1] int64: the pixels of each class, and in the end void, in all label maps of a split."""
     return np.sum([np.zeros(classes + 1, np.int64), *(k.pixels for k in looks if k.pixels is not None)], axis=0)
-
-
-def _look(split: Split, index: int) -> Look:
-    try:
-        picture = split.open(index)
-        # Every byte of the file passes the decoder, but few pixels are made.
-        pixels, _ = picture.pixels("RGB", shrink=max(1.0, min(picture.size) / 32))
-        digest = hashlib.blake2b(split.content(index), digest_size=16).digest()
-        seen = {} if split.label_maps is None else _look_at_map(split.label_maps, index, picture)
-    except DecodeError as error:
-        return Look(broken=error.reason)
-    except DataError as error:
-        return Look(broken=str(error), kind="broken label map")
-    if min(picture.size) >= SMALLEST:
-        seen["hash"], seen["small"] = fingerprint(pixels)
-    return Look(size=picture.size, exif=getattr(picture, "orientation", 1), digest=digest, **seen)
-
-
-def _look_at_map(maps: LabelMaps, index: int, picture: Picture) -> dict[str, Any]:
-    """The label map of one image: how many pixels of which class, and values that are none."""
-    stored = maps.stored(index)
-    if stored.shape != picture.size:
-        (high, wide), (height, width) = stored.shape, picture.size
-        raise DataError(f"{maps.where(index)} is {wide} x {high} pixels, its image {width} x {height}")
-    labels = maps.decoded(stored)
-    counts = np.bincount(labels.ravel(), minlength=VOID + 1)
-    strange = np.unique(stored[labels == UNKNOWN]).tolist() if counts[UNKNOWN] else []
-    return {"pixels": np.append(counts[: len(maps.classes)], counts[VOID]), "strange": tuple(strange)}
-
-
-def _in_parallel(look: Callable[[int], Any], count: int, what: str) -> list[Any]:
-    """look(0), look(1), ... in threads: decoders let go of Python's lock while they work."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(track(pool.map(look, range(count)), what, count))
 
 
 def _sizes(split: Split, looks: list[Look]) -> np.ndarray:

@@ -14,9 +14,9 @@ import numpy as np
 from saccade import checkpoint, keyed
 from saccade.backbones.weights import resolve
 from saccade.data import source as sources
-from saccade.data.check import broken_images
 from saccade.data.findings import DataError
 from saccade.data.hold_out import hold_out
+from saccade.data.looks import broken_images
 from saccade.data.source import Source, labels_of
 from saccade.errors import SaccadeError, UsageError
 from saccade.metrics.power_law import PowerLaw, deviations_of, fit_power_law

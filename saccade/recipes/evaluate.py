@@ -8,9 +8,9 @@ import numpy as np
 from accelerate import Accelerator
 
 from saccade.data import source as sources
-from saccade.data.check import broken_images
 from saccade.data.findings import DataError
 from saccade.data.loader import Dataset, Loader
+from saccade.data.looks import broken_images
 from saccade.data.source import Source, Split, labels_of
 from saccade.predict import Predictor, load
 from saccade.progress import Progress

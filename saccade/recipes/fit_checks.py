@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from saccade import checkpoint
 from saccade.backbones.contract import Backbone
 from saccade.checkpoint import Card
-from saccade.data.check import broken_images
 from saccade.data.findings import DataError
+from saccade.data.looks import broken_images
 from saccade.data.source import Source, Split, labels_of
 from saccade.errors import SaccadeError, UsageError
 from saccade.structures import Preprocessing
