@@ -152,6 +152,19 @@ def test_void_that_was_meant_as_a_class(tmp_path: Path) -> None:
     assert (checked.counts["all"] > 0).all()
 
 
+def test_a_broken_image_is_told_of_once(tmp_path: Path, paint: Callable[..., Path]) -> None:
+    paint(tmp_path / "set" / "images" / "a.png", 1)
+    (tmp_path / "set" / "images" / "b.png").write_bytes(b"no image")
+    (tmp_path / "set" / "labels").mkdir()
+    for name in "ab":
+        (tmp_path / "set" / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (finding,) = run_check(tmp_path / "set").checked.findings
+    assert finding.where == str(tmp_path / "set" / "images" / "b.png")
+    fixed = run_check(tmp_path / "set", fix=tmp_path / "copy")
+    assert fixed.fixed is not None
+    assert read(fixed.fixed).splits["all"].ids == ["a.png"]
+
+
 def test_a_repair_that_leaves_nothing_is_refused(tmp_path: Path, paint: Callable[..., Path]) -> None:
     """Labels in pixels where fractions of the image are meant."""
     paint(tmp_path / "set" / "images" / "a.png", 1)

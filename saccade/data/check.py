@@ -62,7 +62,7 @@ def check(source: Source, read: Sequence[Finding] = ()) -> Checked:
     findings = list(read)
     for name, split in source.splits.items():
         looks[name] = looks_of(split, f"reading {name}")
-        findings += _images_wrong(name, split, looks[name], spoilt[name])
+        findings += _images_wrong(name, split, looks[name], spoilt[name], {finding.where for finding in read})
         if split.objects is not None:
             objects_wrong[name] = faults(split.objects, _sizes(split, looks[name]))
             findings += [
@@ -106,13 +106,18 @@ def _sizes(split: Split, looks: list[Look]) -> np.ndarray:
     return sizes if split.objects is None else np.where(split.objects.sizes > 0, split.objects.sizes, sizes)
 
 
-def _images_wrong(name: str, split: Split, looks: list[Look], spoilt: dict[int, str]) -> list[Finding]:
-    """Images that cannot be read, label maps with values that are no class, annotations of another size."""
+def _images_wrong(name: str, split: Split, looks: list[Look], spoilt: dict[int, str], told: set[str]) -> list[Finding]:
+    """Images that cannot be read, label maps with values that are no class, annotations of another size.
+
+    told  places of which the reader has said so
+    """
     findings = []
     for index, look in enumerate(looks):
         where = f"{name}/{split.ids[index]}"
         if look.broken:
             spoilt[index] = look.broken
+            if str(split.images[index]) in told:
+                continue
             skip = ", or fit with --skip-broken" if split.labels is not None else ""
             advice = (
                 "mend it, or remove it and its image"

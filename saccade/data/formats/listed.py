@@ -37,7 +37,7 @@ def folder_of(file: Path, names: Sequence[str], words: Sequence[str]) -> Path:
             return places[counts.index(max(counts))]
     raise DataError(
         f"{file}: none of its {len(names)} images is there, {short(names[0])} the first; "
-        f"expected them in one of {', '.join(map(str, places))}"
+        f"expected them in one of {', '.join(map(str, places))}, by paths from there (a full path is taken as one too)"
     )
 
 
