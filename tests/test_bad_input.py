@@ -168,8 +168,8 @@ def test_a_file_of_settings_that_is_none(
         (("check", "/nowhere/at/all"), "There is no /nowhere/at/all"),
         (("evaluate", "/nowhere", "digits"), "/nowhere is not a run directory"),
         (("predict", "/nowhere", "/nowhere/a.jpg"), "There is no /nowhere/a.jpg"),
-        (("fit", "digits", "--out", "x"), "--model"),
-        (("fit", "digits", "--model", "lenet"), "--out"),
+        (("fit", "--model", "lenet"), "Missing argument 'data'"),
+        (("fit", "digits", "--model", "lenet", "--out"), "--out"),
     ],
 )
 def test_other_verbs_used_wrongly(
@@ -745,7 +745,7 @@ def test_an_image_that_breaks_while_training(
     from saccade.recipes import fit as recipe
 
     folder = Path(shutil.copytree(data, tmp_path / "data"))
-    look = recipe._without_broken
+    look = recipe.without_broken
 
     def then_lost(*arguments: object) -> object:
         found = look(*arguments)  # type: ignore[arg-type]
@@ -753,7 +753,7 @@ def test_an_image_that_breaks_while_training(
             (folder / "dark" / f"{number}.png").write_bytes(b"lost")
         return found
 
-    monkeypatch.setattr(recipe, "_without_broken", then_lost)
+    monkeypatch.setattr(recipe, "without_broken", then_lost)
     for workers in (0, 1):
         said = saccade(*fitting(folder, tmp_path / f"out{workers}", "--workers", workers))
         assert said.code == 1

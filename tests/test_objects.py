@@ -262,8 +262,8 @@ def test_nothing_is_wrong_with_clean_objects() -> None:
     ("box", "kind"),
     [
         ([10, 10, 10, 50], "degenerate box"),
-        ([10, 50, 50, 10], "degenerate box"),
-        ([50, 10, 10, 50], "degenerate box"),
+        ([10, 50, 50, 10], "swapped corners"),
+        ([50, 10, 10, 50], "swapped corners"),
         ([300, 10, 310, 20], "box outside the image"),
         ([10, -30, 50, 0], "box outside the image"),
         ([10, 10, 201.5, 50], "box beyond the edge"),
