@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
@@ -58,6 +58,7 @@ def test_rows_come_back_in_any_order_also_from_another_process(tmp_path: Path) -
 
 
 @given(st.integers(0, 60), st.integers(0, 150))
+@example(1, 24)
 @settings(deadline=None, max_examples=80)
 def test_a_store_that_was_cut_short_keeps_what_is_whole(
     tmp_path_factory: pytest.TempPathFactory, a: int, b: int
@@ -71,7 +72,8 @@ def test_a_store_that_was_cut_short_keeps_what_is_whole(
     store = FeatureStore(folder, 5)
     whole = min((60 - a) // 10, max(0, 144 - b) // 24)
     assert len(store) == whole
-    assert store.lost >= (1 if whole < 6 and (a < 60 or b < 144) else 0)
+    begun = max(-(-(60 - a) // 10), -(-max(0, 144 - b) // 24))
+    assert store.lost == begun - whole
     missing = [n for n in range(6) if keys[n] not in store]
     store.add([keys[n] for n in missing], rows[missing])
     again = FeatureStore(folder, 5)

@@ -78,7 +78,8 @@ class FeatureStore:
         """Where each row is, and how many rows cannot be used."""
         index, mapped = (self.folder / "index").read_bytes(), self._mapped()
         entries = [index[n : n + KEY + CHECK] for n in range(0, len(index), KEY + CHECK)]
-        places, lost = {}, max(0, len(mapped) - len(entries))
+        begun = -(-(self.folder / "features").stat().st_size // (2 * self.width))  # a row of which a part is there too
+        places, lost = {}, max(0, begun - len(entries))
         for n, entry in enumerate(entries):
             if len(entry) == KEY + CHECK and n < len(mapped) and entry[KEY:] == _checksum(mapped[n]):
                 places[entry[:KEY]] = n
