@@ -113,6 +113,46 @@ CLAIMS: dict[str, Claim] = {
         for threshold in ("0.5", "0.7")
     },
     **{
+        name: Claim(
+            what=what,
+            peer=peer,
+            ours=("benchmarks.ours.detector", work),
+            theirs=("benchmarks.peers.torchvision_detector", work),
+            rounds=rounds,
+            unit=unit,
+            at_least=at_least,
+        )
+        for name, work, what, peer, unit, rounds, at_least in (
+            (
+                "roi_align",
+                "pool",
+                "RoIAlign of 1,000 boxes on 256 channels at stride 4, forward and backward, float32, all cores",
+                "torchvision.ops.roi_align in C++",
+                "boxes/s",
+                5,
+                2.5,
+            ),
+            (
+                "predict_fasterrcnn",
+                "predict",
+                'Faster R-CNN R50-FPN on one picture of 800 x 1066, from uint8, precision "auto", all cores',
+                "torchvision's eager module, float32",
+                "images/s",
+                5,
+                2.3,
+            ),
+            (
+                "step_fasterrcnn",
+                "step",
+                'a training step of Faster R-CNN R50-FPN on two pictures of 800 x 1066, precision "auto", all cores',
+                "torchvision's eager module, float32",
+                "images/s",
+                3,
+                2.5,
+            ),
+        )
+    },
+    **{
         f"index_coco_{name}": Claim(
             what=f"{words} indexing a COCO file of a million boxes on 100,000 images, a fresh process each time",
             peer="pycocotools' COCO(file)",

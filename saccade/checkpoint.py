@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from saccade.errors import SaccadeError, UsageError
-from saccade.structures import Preprocessing
+from saccade.structures import Preprocessing, Skeleton
 
 FORMAT = 1
 
@@ -42,6 +42,8 @@ class Card:
     adapt    how it was trained
     config   the settings it was trained with, as plain values
     data     the name of the data it was trained on
+    options  what its builder was told besides the number of classes
+    skeleton what its keypoints are, where it finds some
     """
 
     model: str
@@ -52,6 +54,8 @@ class Card:
     weights: str = ""
     data: str = ""
     config: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    skeleton: Skeleton | None = None
 
 
 def write(path: Path, content: bytes | str) -> None:

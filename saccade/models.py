@@ -2,105 +2,50 @@
 
 import fnmatch
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from saccade.backbones import (
-    alexnet,
-    bn_inception,
-    densenet,
-    googlenet,
-    inception_resnet_v2,
-    inception_v3,
-    lenet,
-    mobilenet_v2,
-    mobilenet_v3,
-    nin,
-    prelu_net,
-    resnet,
-    resnext,
-    squeezenet,
-    vgg,
-    wide_resnet,
-    zfnet,
-)
+from saccade.backbones.catalogue import BACKBONES
 from saccade.backbones.contract import Backbone
 from saccade.backbones.probed import Probed
+from saccade.backbones.published import WEIGHTS
 from saccade.backbones.weights import Weights, resolve
 from saccade.errors import SaccadeError, UsageError, unknown
 from saccade.layers.dilate import dilate
+from saccade.structures import Skeleton
 from saccade.tasks.classify import Classify
 from saccade.tasks.contract import Task
+from saccade.tasks.detect import faster_rcnn, mask_rcnn
+from saccade.tasks.detect.contract import Detector
+from saccade.tasks.detect.task import Detect
 
-MODELS: dict[str, dict[str, Callable[..., Backbone]]] = {
-    "classify": {
-        "lenet": lenet.lenet,
-        "alexnet_2012": alexnet.alexnet_2012,
-        "alexnet": alexnet.alexnet,
-        "zfnet": zfnet.zfnet,
-        "nin": nin.nin,
-        "nin_cifar": nin.nin_cifar,
-        "vgg11": vgg.vgg11,
-        "vgg11_lrn": vgg.vgg11_lrn,
-        "vgg13": vgg.vgg13,
-        "vgg16_c": vgg.vgg16_c,
-        "vgg16": vgg.vgg16,
-        "vgg19": vgg.vgg19,
-        "vgg11_bn": vgg.vgg11_bn,
-        "vgg13_bn": vgg.vgg13_bn,
-        "vgg16_bn": vgg.vgg16_bn,
-        "vgg19_bn": vgg.vgg19_bn,
-        "googlenet_2014": googlenet.googlenet_2014,
-        "googlenet_naive": googlenet.googlenet_naive,
-        "googlenet": googlenet.googlenet,
-        "bn_inception": bn_inception.bn_inception,
-        "prelu_net_a": prelu_net.prelu_net_a,
-        "prelu_net_b": prelu_net.prelu_net_b,
-        "prelu_net_c": prelu_net.prelu_net_c,
-        "inception_v3": inception_v3.inception_v3,
-        "plain18": resnet.plain18,
-        "plain34": resnet.plain34,
-        "resnet18": resnet.resnet18,
-        "resnet34": resnet.resnet34,
-        "resnet50": resnet.resnet50,
-        "resnet101": resnet.resnet101,
-        "resnet152": resnet.resnet152,
-        "resnet50_v1": resnet.resnet50_v1,
-        "resnet101_v1": resnet.resnet101_v1,
-        "resnet152_v1": resnet.resnet152_v1,
-        "plain20_cifar": resnet.plain20_cifar,
-        "plain32_cifar": resnet.plain32_cifar,
-        "plain44_cifar": resnet.plain44_cifar,
-        "plain56_cifar": resnet.plain56_cifar,
-        "resnet20_cifar": resnet.resnet20_cifar,
-        "resnet32_cifar": resnet.resnet32_cifar,
-        "resnet44_cifar": resnet.resnet44_cifar,
-        "resnet56_cifar": resnet.resnet56_cifar,
-        "resnet110_cifar": resnet.resnet110_cifar,
-        "squeezenet1_0": squeezenet.squeezenet1_0,
-        "squeezenet1_1": squeezenet.squeezenet1_1,
-        "wide_resnet50_2": wide_resnet.wide_resnet50_2,
-        "wide_resnet101_2": wide_resnet.wide_resnet101_2,
-        "inception_resnet_v2": inception_resnet_v2.inception_resnet_v2,
-        "resnext50_32x4d": resnext.resnext50_32x4d,
-        "resnext101_32x8d": resnext.resnext101_32x8d,
-        "resnext101_64x4d": resnext.resnext101_64x4d,
-        "densenet121": densenet.densenet121,
-        "densenet161": densenet.densenet161,
-        "densenet169": densenet.densenet169,
-        "densenet201": densenet.densenet201,
-        "densenet_bc_cifar": densenet.densenet_bc_cifar,
-        "mobilenet_v2": mobilenet_v2.mobilenet_v2,
-        "mobilenet_v3_small": mobilenet_v3.mobilenet_v3_small,
-        "mobilenet_v3_large": mobilenet_v3.mobilenet_v3_large,
+Model = Backbone | Detector
+
+MODELS: dict[str, Mapping[str, Callable[..., Model]]] = {
+    "classify": BACKBONES,
+    "detect": {
+        "fasterrcnn_vgg16": faster_rcnn.fasterrcnn_vgg16,
+        "fasterrcnn_c4": faster_rcnn.fasterrcnn_c4,
+        "fasterrcnn_fpn": faster_rcnn.fasterrcnn_fpn,
+        "fasterrcnn_resnet101_c4": faster_rcnn.fasterrcnn_resnet101_c4,
+        "fasterrcnn_resnet50_fpn": faster_rcnn.fasterrcnn_resnet50_fpn,
+        "fasterrcnn_resnet101_fpn": faster_rcnn.fasterrcnn_resnet101_fpn,
+        "maskrcnn_c4": mask_rcnn.maskrcnn_c4,
+        "maskrcnn_fpn": mask_rcnn.maskrcnn_fpn,
+        "maskrcnn_resnet101_c4": mask_rcnn.maskrcnn_resnet101_c4,
+        "maskrcnn_resnet50_fpn": mask_rcnn.maskrcnn_resnet50_fpn,
+        "maskrcnn_resnet101_fpn": mask_rcnn.maskrcnn_resnet101_fpn,
+        "maskrcnn_resnext101_fpn": mask_rcnn.maskrcnn_resnext101_fpn,
+        "keypointrcnn_fpn": mask_rcnn.keypointrcnn_fpn,
+        "keypointrcnn_resnet50_fpn": mask_rcnn.keypointrcnn_resnet50_fpn,
     },
 }
 
-TASKS: dict[str, Callable[..., Task]] = {"classify": Classify}
+TASKS: dict[str, type[Classify] | type[Detect]] = {"classify": Classify, "detect": Detect}
 
 
 def list_models(pattern: str = "*", task: str | None = None) -> list[str]:
@@ -114,15 +59,23 @@ def list_models(pattern: str = "*", task: str | None = None) -> list[str]:
     return [name for name in names if fnmatch.fnmatch(name, pattern)]
 
 
-def builder(name: str) -> Callable[..., Backbone]:
+def task_of(name: str) -> str:
+    """What the network of this name is for, as `MODELS` has it.
+
+    Raises UsageError, naming the nearest one, when there is none.
+    """
+    for task, models in MODELS.items():
+        if name in models:
+            return task
+    raise unknown("model", name, list_models())
+
+
+def builder(name: str) -> Callable[..., Model]:
     """What builds the network of this name.
 
     Raises UsageError, naming the nearest one, when there is none.
     """
-    for models in MODELS.values():
-        if name in models:
-            return models[name]
-    raise unknown("model", name, list_models())
+    return MODELS[task_of(name)][name]
 
 
 def create_model(
@@ -132,40 +85,68 @@ def create_model(
     in_channels: int | None = None,
     output_stride: int | None = None,
     **options: Any,
-) -> Backbone:
+) -> Model:
     """The bare network, on normalised float input [B, C, H, W]; channels-last in memory.
 
     num_classes    None for as many as the paper has; 0 for no classifier: the network then gives pooled features
-    weights        "imagenet" or another published name, the path of a .safetensors or .pth file, or None for none.
-                   When `num_classes` differs from the file's, the last layer starts at zero and all else is loaded
+    weights        "imagenet", "coco" or another published name, the path of a .safetensors or .pth file, or None for
+                   none. When `num_classes` differs from the file's, the last layer starts at zero and all else is
+                   loaded. A detector takes the weights of a classifier for its backbone
     in_channels    None for as many as the paper has
     output_stride  the coarsest map has so many input pixels a pixel: filters are dilated where they would stride on
-    options        what this network's builder takes besides, such as `dropout`
+    options        what this network's builder takes besides, such as `dropout` or `backbone`
 
     Raises UsageError for an unknown name, SaccadeError when weights cannot be had or do not fit.
     """
     build = builder(name)
-    for what, number, least in (("num_classes", num_classes, 0), ("in_channels", in_channels, 1)):
+    fewest = 0 if task_of(name) == "classify" else 1
+    for what, number, least in (("num_classes", num_classes, fewest), ("in_channels", in_channels, 1)):
         if number is not None and (not isinstance(number, int) or number < least):
             raise UsageError(f"{what} must be a whole number of at least {least}, got {number!r}")
     if output_stride is not None and output_stride not in (1, 2, 4, 8, 16, 32, 64):
         raise UsageError(f"output_stride must be 1, 2, 4, 8 ... 64, got {output_stride!r}")
-    options |= {"num_classes": num_classes, "in_channels": in_channels}
-    try:
-        model = build(**{key: value for key, value in options.items() if value is not None})
-    except TypeError:
-        for option in options:
-            if option not in (known := inspect.signature(build).parameters):
-                raise unknown(f"option of {name} called", option, known) from None
-        raise
+    check_options(name, options)
+    sizes = {"num_classes": num_classes, "in_channels": in_channels}
+    model = build(**options, **{key: value for key, value in sizes.items() if value is not None})
     if weights is not None:
-        load_weights(model, weights if isinstance(weights, Weights) else resolve(name, weights))
+        load_weights(model, weights if isinstance(weights, Weights) else find_weights(name, weights, **options))
     if output_stride is not None:
+        if not isinstance(model, Backbone):
+            raise UsageError(f"output_stride is for backbones; {name} is made for the strides of its own")
         probe = torch.empty(1, in_channels or model.in_channels, 512, 512, device="meta")
         dilate(model, probe, output_stride, run=_maps)
         model.strides = tuple(min(stride, output_stride) for stride in model.strides)
     # Convolutions are fastest in this order of memory, on processors and GPUs alike.
     return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (missing in torch's stubs)
+
+
+def options_of(name: str) -> list[str]:
+    """What the network's builder takes."""
+    return list(inspect.signature(builder(name)).parameters)
+
+
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Raise UsageError, naming the nearest one, for an option that the network's builder does not take."""
+    known = options_of(name)
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {name} called", option, known)
+
+
+def find_weights(name: str, weights: str | Path, **options: Any) -> Weights:
+    """The file of these weights for this network: its own, or of a detector those of its backbone.
+
+    options  as of `create_model`
+
+    Raises UsageError for a name that is not published, SaccadeError when the file cannot be had or is not intact.
+    """
+    if task_of(name) == "classify" or str(weights) in WEIGHTS.get(name, {}) or Path(weights).suffix:
+        return resolve(name, weights)
+    with torch.device("meta"):
+        backbone = builder(name)(**options).trunk.name
+    if str(weights) not in WEIGHTS.get(backbone, {}) and WEIGHTS.get(name):
+        raise unknown(f"weights of {name} called", str(weights), [*WEIGHTS[name], *WEIGHTS.get(backbone, {})])
+    return resolve(backbone, weights)
 
 
 def create_probe(
@@ -177,7 +158,10 @@ def create_probe(
 
     Raises UsageError where the network has no such map, and as `create_model`.
     """
+    if task_of(name) != "classify":
+        raise UsageError(f"a probe asks what the features of a classifier know, and {name} is for {task_of(name)}")
     encoder = create_model(name, 0, weights, in_channels)
+    assert isinstance(encoder, Backbone)
     try:
         return Probed(encoder, num_classes, layer)
     except ValueError as error:
@@ -188,25 +172,34 @@ def _maps(model: Backbone, inputs: Tensor) -> list[Tensor]:
     return model.maps(inputs)
 
 
-def load_weights(model: Backbone, weights: Weights) -> None:
+def load_weights(model: Model, weights: Weights) -> None:
     """Load a published file into a network, in place: all but its last layers must fit, and those too if they can.
 
     What a network without a classifier has no place for is left out; auxiliary classifiers may be missing in the file.
+    What fits nothing of a detector is for its backbone.
     """
     state, own = weights.read(), model.state_dict()
+    if not state.keys() & own.keys():
+        model = model.trunk
+        own = model.state_dict()
     fits = {key for key in own if key in state and state[key].shape == own[key].shape}
     head, auxiliary = _under(own | state, model.head), _under(own, model.auxiliary)
     # Older files lack these counters, and no output depends on them.
     optional = {key for key in own if key.endswith("num_batches_tracked")} | {k for k in auxiliary if k not in state}
-    if not (head & own.keys()) - optional <= fits:
-        optional |= head
+    unfit_heads = [one for one in model.head if not (_under(own, (one,)) - optional) <= fits]
+    if unfit_heads and isinstance(model, Detector):
+        model.reset_head(unfit_heads)
+    elif unfit_heads:
+        unfit_heads = list(model.head)
         model.reset_head()
+    optional |= _under(own | state, tuple(unfit_heads))
     surplus = state.keys() - own.keys() - head if head & own.keys() else set()
     if unfit := sorted(own.keys() - fits - optional) + sorted(surplus):
         lines = [f"{key}: the network has {_shape(own, key)}, the file {_shape(state, key)}" for key in unfit[:8]]
         more = [f"and {len(unfit) - 8} more"] if len(unfit) > 8 else []
         raise SaccadeError("\n  ".join([f"{weights.path} does not fit the network:", *lines, *more]))
-    model.load_state_dict({key: state[key] for key in fits - (head & optional)}, strict=False)
+    fresh = _under(own, tuple(unfit_heads))
+    model.load_state_dict({key: state[key] for key in fits - fresh}, strict=False)
 
 
 def _under(keys: Iterable[str], prefixes: tuple[str, ...]) -> set[str]:
@@ -218,8 +211,15 @@ def _shape(state: dict[str, Tensor], key: str) -> str:
     return str(list(state[key].shape)) if key in state else "nothing"
 
 
-def create_task(name: str, classes: Sequence[str], **options: object) -> Task:
-    """The task of this name over these classes."""
+def create_task(
+    name: str, classes: Sequence[str], model: Model, skeleton: Skeleton | None = None, **options: Any
+) -> Task:
+    """What is asked of a network, over these classes.
+
+    skeleton  what the keypoints are that it finds, where it finds some
+    """
     if name not in TASKS:
         raise unknown("task", name, TASKS)
+    if isinstance(model, Detector):
+        options |= {"kinds": model.finds, "skeleton": skeleton}
     return TASKS[name](tuple(classes), **options)

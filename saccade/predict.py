@@ -7,13 +7,13 @@ import torch
 from PIL import Image
 
 from saccade import checkpoint
-from saccade.backbones.contract import Backbone
 from saccade.checkpoint import Card
 from saccade.data.decode import Picture, render, to_picture
 from saccade.data.loader import collate
 from saccade.errors import SaccadeError
 from saccade.layers.preprocess import Preprocess
-from saccade.models import create_model, create_probe, create_task
+from saccade.models import Model, create_model, create_probe, create_task
+from saccade.precision import choose
 from saccade.structures import Prediction, Sample
 
 Pictured = str | Path | bytes | np.ndarray | Image.Image
@@ -25,12 +25,16 @@ class Predictor:
     model  the bare network, on normalised input
     task   what is asked of it
     card   what the weights are: their classes, their preprocessing, how they were trained
+    dtype  what it computes in: float32; or bfloat16, much faster where the machine is built for it, and right to two or
+           three digits
     """
 
-    def __init__(self, model: Backbone, card: Card) -> None:
+    def __init__(self, model: Model, card: Card, precision: str = "float32") -> None:
         self.model, self.card = model.eval().requires_grad_(False), card
-        self.task = create_task(card.task, card.classes)
-        self.preprocess = Preprocess(card.preprocessing).to(next(model.parameters()).device)
+        self.task = create_task(card.task, card.classes, model, card.skeleton)
+        self.device = next(model.parameters()).device
+        self.preprocess = Preprocess(card.preprocessing).to(self.device)
+        self.dtype = choose(precision, self.device)
 
     def __call__(self, image: Pictured) -> Prediction:
         """What the model says of one picture.
@@ -46,14 +50,16 @@ class Predictor:
         """What the model says of an opened picture."""
         view = self.card.preprocessing.view(picture.size)
         sample = Sample(render(picture, view, self.card.preprocessing), 0, view, "")
-        batch = collate([sample]).to(next(self.model.parameters()).device)
-        return self.task.predict(self.model, self.preprocess(batch.images), batch)[0]
+        batch = collate([sample], self.card.preprocessing).to(self.device)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.task.predict(self.model, self.preprocess(batch.images), batch)[0]
 
 
-def load(path: str | Path, device: str | None = None) -> Predictor:
+def load(path: str | Path, device: str | None = None, precision: str = "float32") -> Predictor:
     """The predictor of a run directory.
 
-    device  "cpu", "cuda" ...; None for a GPU where there is one
+    device     "cpu", "cuda" ...; None for a GPU where there is one
+    precision  "float32", "bfloat16", or "auto": bfloat16 where the machine is built for it
 
     Raises UsageError when `path` is no run directory, SaccadeError when it is damaged or from a newer saccade.
     """
@@ -63,10 +69,10 @@ def load(path: str | Path, device: str | None = None) -> Predictor:
         layer = int(card.config["layer"])
         model = create_probe(card.model, len(card.classes), in_channels=card.preprocessing.channels, layer=layer)
     else:
-        model = create_model(card.model, len(card.classes), in_channels=card.preprocessing.channels)
+        model = create_model(card.model, len(card.classes), in_channels=card.preprocessing.channels, **card.options)
     try:
         model.load_state_dict(checkpoint.load_weights(folder))
     except RuntimeError as error:
         raise SaccadeError(f"{folder}/model.safetensors does not fit {card.model}: {error}") from None
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Predictor(model.to(chosen), card)
+    return Predictor(model.to(chosen), card, precision)

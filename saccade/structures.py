@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,11 +21,14 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Preprocessing:
     """How an image becomes network input. Travels with the weights, so that it cannot drift.
 
-    size    (height, width) of the network's input
-    resize  length in pixels the shorter side is scaled to before the centre crop to `size`
+    size    (height, width) of the network's input; of whole images the most it may be
+    resize  length in pixels the shorter side is scaled to
     mode    "RGB" or "L" (grey)
     mean    one a channel, of pixels scaled to [0, 1]
     std     likewise
+    frame   what is taken then: "crop" is the centre, of `size`; "whole" is all of it, scaled further down where it
+            would be larger than `size`. Whole images differ in shape, and a batch is padded at the bottom and the right
+            to the largest of them, rounded up to a multiple of 32 pixels
     """
 
     size: Size = (224, 224)
@@ -33,6 +36,7 @@ class Preprocessing:
     mode: str = "RGB"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    frame: Literal["crop", "whole"] = "crop"
 
     def __post_init__(self) -> None:
         channels = {"RGB": 3, "L": 1}.get(self.mode)
@@ -42,8 +46,12 @@ class Preprocessing:
             raise ValueError(f"{self.mode} needs {channels} values of mean and std but got {self.mean} and {self.std}")
         if min(self.std) <= 0:
             raise ValueError(f"Preprocessing.std must be above 0 but got {self.std}")
-        if len(self.size) != 2 or min(self.size) < 1 or self.resize < max(self.size):
-            raise ValueError(f"resize {self.resize} must be at least as long as size {self.size}, and that at least 1")
+        if self.frame not in ("crop", "whole"):
+            raise ValueError(f"Preprocessing.frame must be crop or whole but got {self.frame!r}")
+        if len(self.size) != 2 or min(self.size) < 1 or self.resize < 1:
+            raise ValueError(f"size {self.size} and resize {self.resize} must be at least 1")
+        if self.frame == "crop" and self.resize < max(self.size):
+            raise ValueError(f"resize {self.resize} must be at least as long as size {self.size}, which is cut from it")
 
     @staticmethod
     def standard(size: Size, mode: str = "RGB") -> "Preprocessing":
@@ -57,19 +65,45 @@ class Preprocessing:
             return Preprocessing(size, resize, mode, (0.5,), (0.5,))
         return Preprocessing(size, resize, mode)
 
+    @staticmethod
+    def whole(shorter: int, longer: int, mode: str = "RGB") -> "Preprocessing":
+        """All of the image, the shorter side scaled to `shorter` pixels, the longer one to no more than `longer`."""
+        like = Preprocessing.standard((shorter, shorter), mode)
+        return replace(like, size=(longer, longer), resize=shorter, frame="whole")
+
     @property
     def channels(self) -> int:
         """How many channels the network takes."""
         return len(self.mean)
 
-    def view(self, source: Size) -> View:
-        """The geometry of evaluation and prediction: the shorter side to `resize`, then the centre.
+    @property
+    def multiple(self) -> int:
+        """What the height and width of a batch are rounded up to."""
+        return 32 if self.frame == "whole" else 1
+
+    def view(self, source: Size, factor: float = 1.0) -> View:
+        """The geometry of evaluation and prediction: scaled, then all of it or the centre, as `frame` says.
 
         source  (height, width) of the upright image
+        factor  how many times as large as usual; of whole images the frame with them
         """
-        factor = self.resize / min(source)
-        scaled = (max(round(source[0] * factor), self.size[0]), max(round(source[1] * factor), self.size[1]))
-        return View.identity(source).resized(scaled).centre_cropped(self.size)
+        if self.frame == "whole":
+            scale = min(self.resize / min(source), self.size[0] / source[0], self.size[1] / source[1]) * factor
+            return View.identity(source).resized((max(1, round(source[0] * scale)), max(1, round(source[1] * scale))))
+        scale = self.resize / min(source)
+        scaled = (max(round(source[0] * scale), self.size[0]), max(round(source[1] * scale), self.size[1]))
+        view = View.identity(source).resized(scaled)
+        if factor != 1:
+            view = view.resized((max(1, round(scaled[0] * factor)), max(1, round(scaled[1] * factor))))
+        return view.centre_cropped(self.size)
+
+    def scaled_to(self, side: int) -> "Preprocessing":
+        """The same for networks that look at other sizes: crops of `side` pixels that keep their share of the image, or
+        whole images whose shorter side has so many."""
+        if self.frame == "whole":
+            longest = tuple(round(side * length / self.resize) for length in self.size)
+            return replace(self, size=(longest[0], longest[1]), resize=side)
+        return replace(self, size=(side, side), resize=round(side * self.resize / min(self.size)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +111,10 @@ class Sample:
     """One image with its target, as the loader hands it to `collate`.
 
     image   [H, W, C] uint8 in [0, 255], network pixels
-    target  the truth in network pixels; for classification the label, 0..K-1
+    target  what the loss learns from, in network pixels; for classification the label, 0..K-1
     view    from original pixels to network pixels
     id      what the image is called in its data set (a path inside it, or a number)
-    truth   the truth in original pixels, as metrics compare it; None in training, where nothing does
+    truth   the truth in original pixels, as metrics compare it; None where an image was varied, which no metric sees
     """
 
     image: np.ndarray
@@ -101,8 +135,9 @@ class Sample:
 class Batch:
     """Several samples.
 
-    images   [B, C, H, W] uint8 in [0, 255], channels-last in memory
-    targets  what the loss compares with, in network pixels; for classification [B] int64, labels 0..K-1
+    images   [B, C, H, W] uint8 in [0, 255], channels-last in memory; smaller ones are at the top left
+    targets  what the loss compares with, in network pixels: for classification [B] int64, labels 0..K-1; for
+             detection an `Instances` an image
     views    one an image
     ids      one an image
     truths   what metrics compare with, in original pixels, one an image; None each in training
@@ -116,6 +151,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def sizes(self) -> list[Size]:
+        """(height, width) of each image without what it was padded with."""
+        return [view.size for view in self.views]
 
     def to(self, device: "torch.device") -> "Batch":
         """The same batch on `device`."""
@@ -289,4 +329,7 @@ class LabelMap:
 
 VOID = 255
 
-Prediction = Classification
+# What of a data set a task learns from: a class an image, or the things in it.
+Known = Literal["labels", "objects"]
+
+Prediction = Classification | Instances

@@ -259,7 +259,8 @@ def _work(func: Any, args: tuple[Any, ...], output: Tensor) -> int:
         case aten.convolution.default:
             inputs, weight, transposed = args[0], args[1], args[6]
             pixels = (inputs if transposed else output).shape[2:].numel()
-            return weight.numel() * pixels
+            # Of one image there may be several: a detector's boxes.
+            return len(inputs) * weight.numel() * pixels
         case aten.addmm.default:
             return args[1].shape[0] * args[2].numel()
         case aten.mm.default:

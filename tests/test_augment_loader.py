@@ -109,7 +109,7 @@ def test_the_number_of_workers_makes_no_difference(workers: int) -> None:
         batches = list(loader.epoch(epoch))
         assert len(batches) == len(loader) == 5
         for batch, indices in zip(batches, order, strict=True):
-            assert equal(batch, collate([dataset[epoch, int(index)] for index in indices]))
+            assert equal(batch, collate([dataset[epoch, int(index)] for index in indices], dataset.preprocessing))
 
 
 # --- order and shares -------------------------------------------------------------------------------------------------

@@ -439,7 +439,10 @@ def test_the_named_policies_keep_their_values() -> None:
         crop=(0.25, 1.0), flip=0.5, rotate=5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02
     )
     assert POLICIES["glyph"] == Augmentation(rotate=12, shear=8, scale=(0.85, 1.15), shift=0.08)
-    assert set(POLICIES) == {"photo", "glyph", "rand", "trivial", "elastic"}
+    assert POLICIES["objects"] == Augmentation(
+        flip=0.5, zoom=(0.7, 1.1), brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02
+    )
+    assert set(POLICIES) == {"photo", "objects", "glyph", "rand", "trivial", "elastic"}
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------

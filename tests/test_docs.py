@@ -94,6 +94,12 @@ def test_pages_run(page: str, desk: Path) -> None:
     assert PAGES[page] in done.stdout
 
 
+def test_detection_page_runs(desk: Path) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "detection.md").read_text(encoding="utf-8"), re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=desk, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_settings_file_of_the_data_page_is_understood(tmp_path: Path) -> None:
     from saccade.cli.options import read_settings
     from saccade.training.config import configure

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "saccade"
 
 # Everyone may import these: errors, progress bars and keyed generators belong to no room.
-COMMON = {"errors", "progress", "keyed", "wording"}
+COMMON = {"errors", "progress", "keyed", "wording", "precision"}
 EVERYTHING_BELOW = {
     "structures", "geometry", "layers", "data", "metrics", "backbones", "tasks", "models", "checkpoint", "training",
     "report", "predict", "summary",
@@ -28,8 +28,8 @@ MAY_IMPORT = {
     "data": {"structures", "geometry"},
     "metrics": {"structures", "geometry"},
     "backbones": {"layers", "structures", "geometry"},
-    "tasks": {"structures", "geometry", "layers", "metrics"},
-    "models": {"layers", "backbones", "tasks"},
+    "tasks": {"structures", "geometry", "layers", "metrics", "backbones"},
+    "models": {"structures", "layers", "backbones", "tasks"},
     "checkpoint": {"structures", "geometry", "layers"},
     "training": {"structures", "data", "layers", "tasks", "metrics", "checkpoint"},
     "report": {"structures", "geometry", "metrics"},

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import saccade
-from saccade import checkpoint
+from saccade import checkpoint, precision
 from saccade.backbones.lenet import lenet
 from saccade.backbones.resnet import resnet20_cifar
 from saccade.backbones.stages import stages_of
@@ -24,10 +24,10 @@ from saccade.data.source import read
 from saccade.errors import UsageError
 from saccade.layers.preprocess import Preprocess
 from saccade.models import create_model, list_models
-from saccade.recipes.fit import Run, _augmentation, _class_weights
+from saccade.recipes.fit import Run
+from saccade.recipes.fit_job import _class_weights, augmentation_for
 from saccade.structures import Batch, Preprocessing
 from saccade.tasks.classify import Classify
-from saccade.training import precision
 from saccade.training.config import Config, configure
 from saccade.training.freeze import Freeze, plan
 from saccade.training.loop import _move_average
@@ -108,7 +108,7 @@ def test_stages_by_hand(name: str) -> None:
         assert stage == next(s for start, s in STAGES[name].items() if f"{key}.".startswith(start)), key
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", list_models(task="classify"))
 def test_every_network_falls_into_stages(name: str) -> None:
     with torch.device("meta"):
         model = create_model(name, 3)
@@ -446,8 +446,9 @@ def test_two_processes_take_the_step_of_one(launcher: list[str], tmp_path: Path)
 def test_augmentation_is_chosen_by_the_data(tmp_path: Path) -> None:
 
     digits, photos = read("digits").splits["all"], read("photos").splits["all"]
-    glyph, photo = _augmentation(Config(), digits), _augmentation(Config(), photos)
+    glyph = augmentation_for(Config(), digits, "classify")
+    photo = augmentation_for(Config(), photos, "classify")
     assert isinstance(glyph, Augmentation)
     assert isinstance(photo, Augmentation)
     assert (glyph.flip, photo.flip) == (0.0, 0.5)
-    assert _augmentation(Config(augmentation="none"), photos) == "none"
+    assert augmentation_for(Config(augmentation="none"), photos, "classify") == "none"

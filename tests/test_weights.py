@@ -119,13 +119,24 @@ def test_the_table_is_sound() -> None:
             assert entry.sha256 in entry.url
             assert len(entry.sha256) == 8
             assert entry.licence
-            assert len(class_names(entry.classes)) == 1000
+            assert len(class_names(entry.classes)) == {"imagenet": 1000, "coco": 90, "coco_person": 1}[entry.classes]
+            assert (entry.errors is None) or not entry.results
 
 
 def test_imagenet_names_are_in_the_usual_order() -> None:
     names = class_names("imagenet")
     assert len(set(names)) == 1000
     assert (names[0], names[207], names[281], names[999]) == ("tench", "golden retriever", "tabby", "toilet tissue")
+
+
+def test_coco_names_stand_at_their_ids() -> None:
+    """Of 90 ids 80 are used: 1 is a person, 18 a dog, 90 a toothbrush."""
+    names = class_names("coco")
+    assert (names[0], names[17], names[89]) == ("person", "dog", "toothbrush")
+    assert sum(not name.startswith("unused") for name in names) == 80
+    assert [n for n, name in enumerate(names, 1) if name.startswith("unused")] == [
+        *(12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+    ]
 
 
 def test_real_weights_know_real_pictures(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

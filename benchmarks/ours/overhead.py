@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from benchmarks.ours.training import BATCH, about, make_job, timed_round
 from benchmarks.worker import serve
-from saccade.training import precision
+from saccade import precision
 from saccade.training.loop import Job
 
 STEPS = 2

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.worker import serve, versions
+from saccade import precision
 from saccade.data.loader import Dataset, Loader
 from saccade.data.source import Split
 from saccade.layers.preprocess import Preprocess
 from saccade.models import create_probe
 from saccade.structures import Preprocessing
-from saccade.training import precision
 from saccade.training.features import FeatureStore, key_of
 
 BATCH, CLASSES, COPIES = 16, 10, 20

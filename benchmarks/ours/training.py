@@ -12,12 +12,12 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks.worker import serve, versions
+from saccade import precision
 from saccade.data.loader import Dataset, Loader
 from saccade.data.source import Split
 from saccade.layers.preprocess import Preprocess
 from saccade.models import create_model, create_task
 from saccade.structures import Batch, Preprocessing
-from saccade.training import precision
 from saccade.training.config import Config
 from saccade.training.display import Display
 from saccade.training.freeze import Freeze
@@ -52,7 +52,7 @@ def make_job(name: str, steps: int, folder: Path) -> Job:
     model = create_model(name, CLASSES).to(memory_format=torch.channels_last)
     return Job(
         model=model,
-        task=create_task("classify", [str(label) for label in range(CLASSES)]),
+        task=create_task("classify", [str(label) for label in range(CLASSES)], model),
         preprocess=Preprocess(preprocessing),
         optimiser=make_optimiser(parameter_groups(model, {}, config, Freeze()), config),
         train=TimedLoader(Dataset(split, preprocessing), BATCH, shuffle=True),

@@ -5,12 +5,13 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from saccade.structures import Size
+from saccade.structures import Preprocessing, Size
 
 
 class Backbone(nn.Module, ABC):
     """A classifier that can also hand out its feature maps.
 
+    name      in the catalogue, where it is part of something larger: whose published weights fit
     channels  of each map, fine to coarse
     strides   of each map: how many input pixels lie between two of its pixels
     head      how the names of the last layers' weights begin in the state dict: what another number of classes replaces
@@ -23,6 +24,7 @@ class Backbone(nn.Module, ABC):
     `layers.dilate` finds it.
     """
 
+    name: str = ""
     input_size: Size = (224, 224)
     in_channels: int = 3
     head: ClassVar[tuple[str, ...]]
@@ -37,6 +39,15 @@ class Backbone(nn.Module, ABC):
         for name, parameter in self.named_parameters():
             if name.startswith(tuple(f"{prefix}." for prefix in self.head)):
                 nn.init.zeros_(parameter)
+
+    @property
+    def trunk(self) -> "Backbone":
+        """What starts from a classifier's weights: all of it."""
+        return self
+
+    def standard_preprocessing(self) -> Preprocessing:
+        """What it was designed for."""
+        return Preprocessing.standard(self.input_size, "L" if self.in_channels == 1 else "RGB")
 
     @abstractmethod
     def maps(self, inputs: Tensor) -> list[Tensor]:

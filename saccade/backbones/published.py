@@ -1,7 +1,8 @@
 """The table of published weights: where each file is, what it expects, what it reached, and how it deviates."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -20,6 +21,7 @@ class Published:
     classes        which list of class names its outputs follow
     errors         top-1 and top-5 error in percent on the 50,000 validation images of ImageNet, as its publisher states
                    them; None where there is no classifier
+    results        of a detector on COCO's val2017, as its publisher states them, under the names of metrics.json
     newer_recipe   trained longer and with more augmentation than the papers did: not to be compared with the others
     convert        what makes its entries those of the network, where they are not
     """
@@ -30,6 +32,7 @@ class Published:
     preprocessing: Preprocessing
     classes: str = "imagenet"
     errors: tuple[float, float] | None = None
+    results: Mapping[str, float] = field(default_factory=dict)
     newer_recipe: bool = False
     convert: Callable[[State], State] | None = None
 
@@ -71,6 +74,46 @@ def _without_background(state: State) -> State:
 
 def _densenet(file: str, top1: float, top5: float) -> Published:
     return _torchvision(file, top1, top5, convert=densenet.rename_old_keys)
+
+
+# What the layers of torchvision's detectors were called when these files were made.
+OLD_NAMES = {
+    r"^rpn\.head\.conv\.(weight|bias)$": r"rpn.head.conv.0.0.\1",
+    r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$": r"\1.0.\2",
+    r"^roi_heads\.mask_head\.mask_fcn1\.": "roi_heads.mask_head.0.0.",
+    r"^roi_heads\.mask_head\.mask_fcn2\.": "roi_heads.mask_head.1.0.",
+    r"^roi_heads\.mask_head\.mask_fcn3\.": "roi_heads.mask_head.2.0.",
+    r"^roi_heads\.mask_head\.mask_fcn4\.": "roi_heads.mask_head.3.0.",
+}
+NORM_EPS = 1e-5  # what batch norms add to the variance, here and by default
+
+
+def _without_eps(state: State) -> State:
+    """Names of today; and norms that were trained with nothing added to their variances give what they gave then."""
+    renamed = {}
+    for key, value in state.items():
+        for old, new in OLD_NAMES.items():
+            key = re.sub(old, new, key)
+        renamed[key] = value
+    for key, variance in state.items():
+        if key.endswith("running_var"):
+            # In double: some filters are dead, and their variances all but 0.
+            weight, wide = key.replace("running_var", "weight"), variance.double()
+            renamed[weight] = (renamed[weight].double() * ((wide + NORM_EPS) / wide).sqrt()).to(variance.dtype)
+    return renamed
+
+
+def _detector(file: str, **results: float) -> Published:
+    """A file of torchvision's, trained on COCO's train2017: an output for each category id up to 90, used or not."""
+    return Published(
+        url=f"https://download.pytorch.org/models/{file}",
+        sha256=file.rsplit("-", 1)[1].removesuffix(".pth"),
+        licence="BSD-3-Clause (code); COCO terms",
+        preprocessing=Preprocessing.whole(800, 1333),
+        classes="coco_person" if "keypoint" in file else "coco",
+        results={f"{kind}/AP": value for kind, value in results.items()},
+        convert=_without_eps,
+    )
 
 
 WEIGHTS: dict[str, dict[str, Published]] = {
@@ -153,5 +196,10 @@ WEIGHTS: dict[str, dict[str, Published]] = {
     "mobilenet_v3_large": {
         "imagenet": _torchvision("mobilenet_v3_large-8738ca79.pth", 74.042, 91.340),
         "imagenet_v2": _torchvision("mobilenet_v3_large-5c1a4163.pth", 75.274, 92.566, 232),
+    },
+    "fasterrcnn_resnet50_fpn": {"coco": _detector("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", box=37.0)},
+    "maskrcnn_resnet50_fpn": {"coco": _detector("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", box=37.9, mask=34.6)},
+    "keypointrcnn_resnet50_fpn": {
+        "coco": _detector("keypointrcnn_resnet50_fpn_coco-fc266e95.pth", box=54.6, keypoint=65.0),
     },
 }

@@ -166,10 +166,11 @@ class ResNet(Backbone):
         self.fc = nn.Linear(8 * width, num_classes) if num_classes else nn.Identity()
         _initialise(self)
 
-    def maps(self, inputs: Tensor) -> list[Tensor]:
+    def maps(self, inputs: Tensor, count: int = 4) -> list[Tensor]:
+        """As every backbone's; only the first `count` where a detector looks at the last stage box by box."""
         features = self.maxpool(self.relu(self.bn1(self.conv1(inputs))))
         maps = []
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4)[:count]:
             features = stage(features)
             maps.append(features)
         return maps

@@ -1,17 +1,35 @@
 """Which of a network's weights come early and which late, whatever its modules are called."""
 
+from collections.abc import Iterator
+from typing import Protocol
+
 import torch
+from torch import nn
 
 from saccade.backbones.contract import Backbone
 from saccade.layers.meta import on_meta
 
 
-def stages_of(model: Backbone) -> dict[str, int]:
-    """The stage of each parameter that is not the head's, 0 the finest: the first of the network's maps that it has a
-    part in. What only comes behind the last map (the full connections of VGG) is one more.
+class Encoded(Protocol):
+    """A network of which a part, or all, is a backbone."""
+
+    @property
+    def trunk(self) -> Backbone: ...
+
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
+
+
+def stages_of(model: Encoded) -> dict[str, int]:
+    """The stage of each parameter of a network's encoder, 0 the finest: the first of its maps that it has a part in.
+    What only comes behind the last map (the full connections of VGG) is one more. The head's have none.
 
     Asked of the gradients, so that it is true of every network, however its modules are nested and named.
     """
+    prefix = next(name for name, module in model.named_modules() if module is model.trunk)
+    return {f"{prefix}.{name}" if prefix else name: stage for name, stage in _own_stages(model.trunk).items()}
+
+
+def _own_stages(model: Backbone) -> dict[str, int]:
     twin = on_meta(model).eval().requires_grad_(True)
     names, parameters = zip(*twin.named_parameters(), strict=True)
     found: dict[str, int] = {}

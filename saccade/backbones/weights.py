@@ -58,7 +58,9 @@ def resolve(model: str, weights: str | Path) -> Weights:
     if Path(text).suffix in (".safetensors", ".pth", ".pt"):
         if not Path(text).is_file():
             raise UsageError(f"There is no weights file {text}")
-        return _described(Path(text), None)
+        # A published file that somebody fetched has its peculiarities wherever it lies.
+        published = (entry for entry in WEIGHTS.get(model, {}).values() if entry.url.endswith(f"/{Path(text).name}"))
+        return _described(Path(text), next(published, None))
     if Path(text).is_file():
         raise UsageError(f"{text} is not a file of weights: expected one that ends in .safetensors, .pth or .pt")
     published = WEIGHTS.get(model, {}).get(text)

@@ -32,8 +32,12 @@ def evaluate(
         return
     print_metrics({"split": evaluation.split, "images": len(evaluation.metric.outcomes)} | evaluation.result)
     print()
-    rows = [(row.name, row.count, row.error, row.precision) for row in evaluation.metric.per_class()]
-    print_table(("class", "images", "error %", "precision %"), rows)
+    if predictor.card.task == "classify":
+        rows = [(row.name, row.count, row.error, row.precision) for row in evaluation.metric.per_class()]
+        print_table(("class", "images", "error %", "precision %"), rows)
+    else:
+        rows = [(row.name, row.count, row.AP, row.AP50) for row in evaluation.metric.per_class()]
+        print_table(("class", "things", "AP %", "AP50 %"), rows)
     if evaluation.note:
         print(f"note: {evaluation.note}")
     for line in evaluation.skipped:

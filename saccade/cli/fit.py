@@ -19,8 +19,9 @@ def fit(
         typer.Option("--out", "-o", help="The run directory to make; by default runs/ and the data's name."),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="What to start from: imagenet, or a .safetensors or .pth file.")
+        str | None, typer.Option(help="What to start from: imagenet, coco, or a .safetensors or .pth file.")
     ] = None,
+    backbone: Annotated[str | None, typer.Option(help="Of a detector that takes any: whose maps it looks at.")] = None,
     adapt: Annotated[
         str | None,
         typer.Option(help="scratch, probe, freeze or finetune; by default the data, or weights given, decide."),
@@ -58,6 +59,9 @@ def fit(
         "augmented": augmented,
     }
     options = read_settings(config, settings or []) | {k: v for k, v in named.items() if v is not None}
+
+    if backbone is not None:
+        options["network"] = options.get("network", {}) | {"backbone": backbone}
 
     from saccade.cli.printing import print_json, print_metrics
     from saccade.recipes.fit import fit as run_fit

@@ -100,6 +100,7 @@ def _show_table(table: list[dict[str, Any]], measured: bool, sized: bool, as_jso
         return
     header = ["name", "parameters M", "mult-adds G", "maps MB", "depth", "field px", "top-1 %", "top-5 %", "weights"]
     measurements = ["ms an image", "peak MB"] if measured else []
+    found = ["AP %"] if any(row["results"] for row in table) else []
     rows = []
     for row in table:
         published = ", ".join(name + " (here)" * (name in row["at_hand"]) for name in row["weights"])
@@ -115,15 +116,18 @@ def _show_table(table: list[dict[str, Any]], measured: bool, sized: bool, as_jso
         mark = "*" if row["newer_recipe"] else ""
         cells += ["" if row[key] is None else f"{row[key]:.1f}{mark}" for key in ("top1_error", "top5_error")]
         cells += [f"{row['milliseconds']:.1f}", f"{row['peak_megabytes']:.0f}"] if measured else []
+        if found:
+            cells.append(", ".join(f"{key.removesuffix('/AP')} {value:g}" for key, value in row["results"].items()))
         rows.append([*cells, published])
-    print_table(header[:8] + measurements + header[8:], rows, numbers=range(1, 8 + len(measurements)))
+    print_table(header[:8] + measurements + found + header[8:], rows, numbers=range(1, 8 + len(measurements)))
     asked = " (measured: at the size asked for)" if sized else ""
     print(
         f"Of one image at the size each was designed for{asked}. parameters: with auxiliary classifiers, which only\n"
         "training runs; mult-adds: a product and a sum count as one, in 10^9; maps: all outputs in float32; depth:\n"
         "layers with weights on the longest way; field: input pixels that a unit of the last map sees; top-1, top-5:\n"
         "error on ImageNet of the first weights, as their publisher states it (*: by a newer recipe than papers').\n"
-        "One of them: saccade models NAME --layers"
+        + ("AP: on COCO's val2017 of the published weights, likewise.\n" if found else "")
+        + "One of them: saccade models NAME --layers"
     )
 
 

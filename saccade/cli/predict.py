@@ -11,7 +11,15 @@ from saccade.cli.options import AsJson, SkipBroken
 def predict(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="How many classes or things to name.")] = 5,
+    score: Annotated[float, typer.Option(min=0, max=1, help="Detectors: leave out what is less sure than this.")] = 0.5,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Detectors: a folder for the pictures, drawn on, and found.json (COCO)."),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="auto: bfloat16, where the machine is built for it; or float32.")
+    ] = "float32",
     skip_broken: SkipBroken = False,
     as_json: AsJson = False,
 ) -> None:
@@ -20,19 +28,29 @@ def predict(
 
     from saccade.cli.printing import print_json
     from saccade.data.decode import DecodeError
-    from saccade.recipes.predict import predict_all
+    from saccade.predict import load
+    from saccade.recipes.predict import Drawn, as_dict, find_images, in_words, predict_all
+    from saccade.structures import Instances
 
-    broken = 0
-    for path, prediction in predict_all(run, paths):
+    files = find_images(paths)
+    predictor, broken = load(run, precision=precision), 0
+    classes = predictor.card.classes
+    drawn = Drawn(out, predictor, files, score) if out is not None else None
+    for path, prediction in predict_all(predictor, files):
         if isinstance(prediction, DecodeError):
             broken += 1
             print(f"error: {prediction}", file=sys.stderr)
             if as_json:
                 print_json({"path": str(path), "error": prediction.reason})
-        elif as_json:
-            print_json({"path": str(path)} | prediction.as_dict(top))
+            continue
+        where = drawn.add(path, prediction) if drawn is not None and isinstance(prediction, Instances) else None
+        if as_json:
+            drawing = {} if where is None else {"drawn": str(where)}
+            print_json({"path": str(path)} | as_dict(prediction, classes, top, score) | drawing)
         else:
-            print(f"{path}  " + "  ".join(f"{name} {100 * score:.1f} %" for name, score in prediction.top(top)))
+            print(f"{path}  {in_words(prediction, classes, top, score)}")
+    if drawn is not None:
+        print(f"{drawn.close()} and the pictures are in {out}", file=sys.stderr)
     if broken:
         print(f"{broken} images could not be read", file=sys.stderr)
         if not skip_broken:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PERCENT = ("error", "accuracy", "AP")
+from saccade.wording import finite
+
+PERCENT = re.compile(r"(error|accuracy|iou|A[PR][0-9sml]*|mAP_voc)$")
 
 
 @contextmanager
@@ -30,7 +33,7 @@ def told_when_interrupted(*written: Path | None) -> Iterator[None]:
 
 def print_json(value: Any) -> None:
     """One line of JSON; what is not a number is null."""
-    print(json.dumps(_finite(value), ensure_ascii=False))
+    print(json.dumps(finite(value), ensure_ascii=False))
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
@@ -69,14 +72,8 @@ def _cell(value: Any) -> str:
 
 
 def _worded(name: str, value: Any) -> str:
+    if isinstance(value, float) and math.isnan(value):
+        return "-"
     if isinstance(value, float):
-        return f"{value:.2f} %" if name.rsplit("_", 1)[-1].rsplit("/", 1)[-1] in PERCENT else f"{value:.4g}"
+        return f"{value:.2f} %" if PERCENT.search(name) else f"{value:.4g}"
     return str(value)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -56,6 +56,7 @@ class Augmentation(BaseModel):
     flip                probability of mirroring left to right; flip_vertical likewise, top to bottom
     rotate              at most this many degrees either way; shear likewise
     scale               smallest and largest factor about the centre
+    zoom                smallest and largest factor on the image's size; of whole images the frame grows with it
     brightness          at most this factor more or less; contrast and saturation likewise
     hue                 at most this share of the colour circle either way
     cast                at most this share of full brightness added to each channel
@@ -83,6 +84,7 @@ class Augmentation(BaseModel):
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     shear: Annotated[float, Field(ge=0, le=60)] = 0.0
     scale: Limits = (1.0, 1.0)
+    zoom: Limits = (1.0, 1.0)
     brightness: Share = 0.0
     contrast: Share = 0.0
     saturation: Share = 0.0
@@ -148,10 +150,13 @@ class Augmentation(BaseModel):
         source  (height, width) of the upright image
         steps   what the policy does with it
         """
+        zoom = 1.0 if self.zoom == (1.0, 1.0) else _log_uniform(self.zoom, rng)
         if self.crop == (1.0, 1.0):
-            view = preprocessing.view(source)
+            view = preprocessing.view(source, zoom)
         else:
-            view = self._random_crop(source, rng).resized(preprocessing.size)
+            view = self._random_crop(source, rng)
+            size = preprocessing.view(view.size, zoom).size if preprocessing.frame == "whole" else preprocessing.size
+            view = view.resized(size)
         view = view.flipped(horizontal=rng.random() < self.flip, vertical=rng.random() < self.flip_vertical)
         if self.rotate or self.shear or self.scale != (1.0, 1.0):
             factor = _log_uniform(self.scale, rng)

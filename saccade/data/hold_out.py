@@ -6,13 +6,15 @@ import numpy as np
 
 from saccade.data.findings import DataError
 from saccade.data.source import Source, Split, labels_of
+from saccade.structures import Known
 
 
-def hold_out(source: Source, fraction: float, seed: int) -> Source:
+def hold_out(source: Source, fraction: float, seed: int, known: Known = "labels") -> Source:
     """The same set with "train" and "val": its own validation folder, else a keyed share of each class.
 
     fraction  of each class, rounded, at least one image; 0 keeps nothing back
     seed      another seed chooses other images
+    known     what will be learnt; where that is not the class of each image, the share is of all images alike
 
     Raises DataError when a class is too small to be divided.
     """
@@ -26,21 +28,30 @@ def hold_out(source: Source, fraction: float, seed: int) -> Source:
         raise DataError(f"{source.name} has {', '.join(source.splits)} but no train folder")
     if not fraction:
         return source.with_splits({"train": whole, **rest})
-    kept = held_out(whole, source.classes, fraction, seed)
+    if known == "labels":
+        kept = held_out(whole, source.classes, fraction, seed)
+    else:
+        kept = held_out(whole, ("the images",), fraction, seed, np.zeros(len(whole), dtype=np.int64))
     return source.with_splits(
         {"train": whole.take(np.flatnonzero(~kept)), "val": whole.take(np.flatnonzero(kept)), **rest}
     )
 
 
-def held_out(split: Split, classes: tuple[str, ...], fraction: float, seed: int) -> np.ndarray:
-    """Which images are kept back, [N] bool: within each class those whose keyed content hash ranks lowest."""
+def held_out(
+    split: Split, classes: tuple[str, ...], fraction: float, seed: int, labels: np.ndarray | None = None
+) -> np.ndarray:
+    """Which images are kept back, [N] bool: within each class those whose keyed content hash ranks lowest.
+
+    labels  [N] int64, the class of each; None for the split's own
+    """
+    labels = labels_of(split) if labels is None else labels
     key = seed.to_bytes(8, "little")
     digests = np.array(
         [hashlib.blake2b(split.content(i), digest_size=16, key=key).hexdigest() for i in range(len(split))]
     )
     side: dict[str, bool] = {}
     for label, name in enumerate(classes):
-        mine = np.sort(np.unique(digests[labels_of(split) == label]))
+        mine = np.sort(np.unique(digests[labels == label]))
         if len(mine) < 2:
             raise DataError(
                 f"{name!r} has {len(mine)} different image(s), too few to keep one back for validation; "

@@ -3,52 +3,81 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from saccade import keyed
-from saccade.data.augment import Augmentation
+from saccade.data.augment import Augmentation, Look
 from saccade.data.decode import render
-from saccade.data.source import Split, labels_of
+from saccade.data.source import Split
+from saccade.data.targets import target_of, truth_of
 from saccade.errors import SaccadeError, UsageError
-from saccade.structures import Batch, Preprocessing, Sample
+from saccade.structures import Batch, Known, Preprocessing, Sample, Size
+
+POOL = 16  # batches whose images are sorted by shape together
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A split as the network sees it. `dataset[epoch, index]` is the same whenever and wherever it is asked for.
 
-    augmentation  None for evaluation
+    augmentation  how the images vary; None shows them as they are
+    known         what of all that is known of the images is asked for
     """
 
     split: Split
     preprocessing: Preprocessing
     augmentation: Augmentation | None = None
     seed: int = 0
+    known: Known = "labels"
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
-        picture = self.split.open(index)
-        target, id = int(labels_of(self.split)[index]), self.split.ids[index]
+        picture, id = self.split.open(index), self.split.ids[index]
+        truth = truth_of(self.split, index, picture.size, self.known)
         if self.augmentation is None:
             view = self.preprocessing.view(picture.size)
-            return Sample(render(picture, view, self.preprocessing), target, view, id, truth=target)
-        rng = keyed.generator(self.seed, epoch, index)
-        image, view, _, _ = self.augmentation.look(picture, self.preprocessing, rng)
-        return Sample(image, target, view, id)
+            look = Look(render(picture, view, self.preprocessing), view, None, ())
+            return Sample(look.image, target_of(self.split, truth, look), view, id, truth=truth)
+        look = self.augmentation.look(picture, self.preprocessing, self._rng(epoch, index))
+        return Sample(look.image, target_of(self.split, truth, look), look.view, id)
+
+    def size(self, epoch: int, index: int) -> Size | None:
+        """(height, width) of a whole training image, where that is known without opening it."""
+        objects = self.split.objects
+        if self.preprocessing.frame != "whole" or objects is None or not objects.sizes[index].all():
+            return None
+        source = (int(objects.sizes[index, 0]), int(objects.sizes[index, 1]))
+        if self.augmentation is None:
+            return self.preprocessing.view(source).size
+        rng = self._rng(epoch, index)
+        return self.augmentation.view(source, self.preprocessing, rng, self.augmentation.steps(rng)).size
+
+    def _rng(self, epoch: int, index: int) -> np.random.Generator:
+        return keyed.generator(self.seed, epoch, index)
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples of one size as a batch; its images are channels-last in memory."""
-    images = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
+def collate(samples: Sequence[Sample], preprocessing: Preprocessing) -> Batch:
+    """Samples as a batch; its images are channels-last in memory. Smaller ones are padded in the mean colour."""
+    multiple, shapes = preprocessing.multiple, np.array([sample.image.shape[:2] for sample in samples])
+    height, width = (-(-shapes.max(axis=0) // multiple) * multiple).tolist()
+    if (shapes == (height, width)).all():
+        images = np.stack([sample.image for sample in samples])
+    else:
+        images = np.empty((len(samples), height, width, preprocessing.channels), dtype=np.uint8)
+        images[:] = [round(255 * mean) for mean in preprocessing.mean]
+        for image, sample in zip(images, samples, strict=True):
+            image[: sample.image.shape[0], : sample.image.shape[1]] = sample.image
+    targets = [sample.target for sample in samples]
     return Batch(
-        images=images,
-        targets=torch.tensor([sample.target for sample in samples]),
+        images=torch.from_numpy(images).permute(0, 3, 1, 2),
+        targets=torch.tensor(targets) if isinstance(targets[0], int) else targets,
         views=[sample.view for sample in samples],
         ids=[sample.id for sample in samples],
         truths=[sample.truth for sample in samples],
@@ -58,8 +87,10 @@ def collate(samples: Sequence[Sample]) -> Batch:
 class Loader:
     """Batches of a dataset, epoch by epoch, the same for any number of workers.
 
-    batch_size  images a step, over all processes together
+    batch_size  images a step, over all processes together; whole images are evaluated one by one, as the padding of a
+                batch would change a little what is found in it
     shuffle     True for training: a keyed order, whole batches only (what is left over comes round in other epochs).
+                Whole images of like shape go together, as far as that leaves the order random, so that little is padded
                 False for evaluation: every image once, in order, and never one twice
     rank        which of `world` processes this is; each gets its own share of every batch (or of all images)
     """
@@ -73,7 +104,8 @@ class Loader:
             )
         self.dataset, self.shuffle, self.rank, self.world = dataset, shuffle, rank, world
         self.workers = workers
-        self.batch_size = min(batch_size, len(dataset))
+        alone = dataset.preprocessing.frame == "whole" and not shuffle
+        self.batch_size = 1 if alone else min(batch_size, len(dataset))
         if shuffle and self.batch_size % world:
             raise SaccadeError(
                 f"a batch of {self.batch_size} images cannot be shared evenly by {world} processes; "
@@ -83,7 +115,7 @@ class Loader:
         self._loader = DataLoader(
             _Careful(dataset),  # pyright: ignore[reportArgumentType]  (torch asks for its own base class)
             batch_sampler=self._keys,
-            collate_fn=_collate_or_error,
+            collate_fn=partial(_collate_or_error, preprocessing=dataset.preprocessing),
             num_workers=workers,
             persistent_workers=workers > 0,
         )
@@ -105,10 +137,23 @@ class Loader:
     def _order(self, epoch: int) -> list[np.ndarray]:
         if self.shuffle:
             order = keyed.generator(self.dataset.seed, epoch, "order").permutation(len(self.dataset))
-            batches = order[: len(self) * self.batch_size].reshape(len(self), self.batch_size)
+            batches = self._of_like_shape(order[: len(self) * self.batch_size], epoch)
             return list(batches[:, self.rank :: self.world])
         mine = np.arange(self.rank, len(self.dataset), self.world)
         return [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]
+
+    def _of_like_shape(self, order: np.ndarray, epoch: int) -> np.ndarray:
+        """The images of an epoch as batches [steps, batch_size]. Of each pool, those that are wider than high go
+        together, and of these the longest: that leaves a twentieth of a batch to pad, where chance leaves a half."""
+        sizes = [self.dataset.size(epoch, int(index)) for index in order] if self.batch_size > 1 else [None]
+        if any(size is None for size in sizes):
+            return order.reshape(-1, self.batch_size)
+        shapes, length = np.array(sizes), POOL * self.batch_size
+        pools = [np.arange(start, min(start + length, len(order))) for start in range(0, len(order), length)]
+        wide, longest = shapes[:, 1] > shapes[:, 0], shapes.max(axis=1)
+        order = np.concatenate([order[pool[np.lexsort((longest[pool], wide[pool]))]] for pool in pools])
+        batches = order.reshape(-1, self.batch_size)
+        return keyed.generator(self.dataset.seed, epoch, "batches").permutation(batches)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +172,7 @@ class _Careful:
             return error
 
 
-def _collate_or_error(samples: list[Sample | SaccadeError]) -> Batch | SaccadeError:
+def _collate_or_error(samples: list[Sample | SaccadeError], preprocessing: Preprocessing) -> Batch | SaccadeError:
     good = [sample for sample in samples if isinstance(sample, Sample)]
     error = next((sample for sample in samples if isinstance(sample, SaccadeError)), None)
-    return error or collate(good)
+    return error or collate(good, preprocessing)

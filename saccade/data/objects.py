@@ -44,6 +44,10 @@ class PackedMasks:
         begin, end = self.count_starts[n : n + 2]
         return Runs(size, self.counts[begin:end]) if begin < end else None
 
+    def masked(self) -> np.ndarray:
+        """[N] bool: which objects have a mask."""
+        return (np.diff(self.ring_starts) > 0) | (np.diff(self.count_starts) > 0)
+
     def take(self, chosen: np.ndarray) -> "PackedMasks":
         """Only these objects, [M] int64, in this order."""
         ring_starts, rings = gathered(self.ring_starts, chosen)

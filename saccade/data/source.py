@@ -97,11 +97,23 @@ def labels_of(split: Split) -> np.ndarray:
     """[M] int64, the class of each image; raises DataError where images have none of their own."""
     if split.labels is None:
         marked = "things in the images are" if split.objects is not None else "every pixel is"
+        instead = "choose a detector, such as fasterrcnn_fpn, or " if split.objects is not None else ""
         raise DataError(
-            f"this data says what {marked}, not which one class each image is of; networks are trained and evaluated "
-            f"on classes of whole images so far, as in folders named after them: photos/cats/1.jpg"
+            f"this data says what {marked}, not which one class each image is of, which telling classes apart needs; "
+            f"{instead}give folders named after the classes: photos/cats/1.jpg"
         )
     return split.labels
+
+
+def content_of(split: Split) -> bytes:
+    """What is known of the images, byte for byte: equal only where it is the same."""
+    parts = [] if split.labels is None else [split.labels]
+    if split.objects is not None:
+        objects = split.objects
+        parts += [objects.starts, objects.boxes, objects.labels, objects.crowd, objects.difficult]
+        parts += [] if objects.keypoints is None else [objects.keypoints]
+        parts += [] if objects.masks is None else [objects.masks.points, objects.masks.counts]
+    return b"".join(part.tobytes() for part in parts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,6 +62,28 @@ def runs_from_bitmap(covered: np.ndarray) -> Runs:
     return Runs((covered.shape[0], covered.shape[1]), counts)
 
 
+def runs_from_crop(covered: np.ndarray, top: int, left: int, size: Size) -> Runs:
+    """The runs of pixels of which all that are covered are in one window of the image: quick where it is small.
+
+    covered    [h, w] bool, the window
+    top, left  where it begins
+    size       (height, width) of the image
+    """
+    high, wide = covered.shape
+    if high == size[0]:  # a run may go on at the top of the next column
+        whole = np.zeros(size, dtype=bool)
+        whole[top : top + high, left : left + wide] = covered
+        return runs_from_bitmap(whole)
+    # Every column with a pixel outside behind it, so that each run ends in its own.
+    down = np.zeros((wide, high + 2), dtype=np.int8)
+    down[:, 1:-1] = covered.T
+    column, row = np.nonzero(np.diff(down, axis=1))
+    ends = (left + column) * size[0] + top + row
+    counts = np.diff(ends, prepend=0, append=size[0] * size[1]).astype(np.uint32)
+    # The last pixel of the image may be covered: then no run outside follows.
+    return Runs(size, counts[:-1] if len(counts) > 1 and not counts[-1] else counts)
+
+
 def runs_of(mask: Mask, size: Size) -> Runs:
     """The same mask as runs; a polygon's pixels are those that COCO gives it.
 

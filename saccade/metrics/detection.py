@@ -16,6 +16,7 @@ from saccade.geometry.masks import Mask, Runs, area, compressed, runs_of
 from saccade.geometry.view import Size
 from saccade.metrics.coco import COUNTED, CROWD, DIFFICULT, KINDS, Found, Outcome, Tables, Truth, evaluated
 from saccade.metrics.counting import check, in_order
+from saccade.metrics.voc import VocMetric
 from saccade.structures import Instances, Skeleton
 
 
@@ -35,6 +36,7 @@ class DetectionMetric:
     classes   K names
     kinds     what to measure: "box", "mask", "keypoints"
     skeleton  whose sigmas say how exact each keypoint can be; needed for "keypoints"
+    voc       whether to count boxes as Pascal VOC does, too
 
     Crowds are regions in which no detection is wrong, things marked difficult count neither for nor against; no
     detection is held against a class that no image has. Detections of equal score count in the order of their images'
@@ -42,7 +44,11 @@ class DetectionMetric:
     """
 
     def __init__(
-        self, classes: tuple[str, ...], kinds: Sequence[str] = ("box",), skeleton: Skeleton | None = None
+        self,
+        classes: tuple[str, ...],
+        kinds: Sequence[str] = ("box",),
+        skeleton: Skeleton | None = None,
+        voc: bool = False,
     ) -> None:
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown or not kinds:
@@ -51,6 +57,7 @@ class DetectionMetric:
             raise ValueError("keypoints are measured with the sigmas of a Skeleton, but there is none: give skeleton=")
         self.classes, self.kinds, self.skeleton = classes, tuple(kinds), skeleton
         self.outcomes: dict[str, Outcome] = {}
+        self.voc = VocMetric(classes) if voc else None
         self._tables: dict[str, Tables] = {}
 
     def update(self, prediction: Instances, truth: Instances, id: str) -> None:
@@ -73,11 +80,15 @@ class DetectionMetric:
             keypoints=self._keypoints(prediction, f"image {id}: the prediction"),
         )
         self.outcomes[id] = Outcome(size, there, found)
+        if self.voc is not None:
+            self.voc.update(prediction, truth, id)
         self._tables.clear()
 
     def merge(self, other: "DetectionMetric") -> None:
         """Add what another process has counted."""
         self.outcomes |= other.outcomes
+        if self.voc is not None and other.voc is not None:
+            self.voc.merge(other.voc)
         self._tables.clear()
 
     def result(self) -> dict[str, float]:
@@ -86,8 +97,10 @@ class DetectionMetric:
         box/ and mask/   AP AP50 AP75, APs APm APl (areas to 32^2, to 96^2 and above), AR1 AR10 AR100 (recall of at most
                          so many detections an image and class), ARs ARm ARl
         keypoint/        AP AP50 AP75 APm APl AR AR50 AR75 ARm ARl, of at most 20 detections
+        mAP_voc          with `voc`: of boxes at an overlap of 0.5, all points (`metrics.voc`)
         """
-        return {f"{KINDS[kind][1]}/{key}": value for kind in self.kinds for key, value in self._numbers(kind).items()}
+        numbers = {f"{KINDS[kind][1]}/{key}": n for kind in self.kinds for key, n in self._numbers(kind).items()}
+        return numbers | (self.voc.result() if self.voc is not None else {})
 
     def per_class(self, kind: str = "box") -> list[ClassRow]:
         """One row a class, in the order of the classes; nan for one that no image has."""

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import torch
 
-from saccade.backbones.contract import Backbone
 from saccade.backbones.published import WEIGHTS
 from saccade.backbones.weights import at_hand
 from saccade.geometry.view import Size
-from saccade.models import MODELS, builder, list_models
+from saccade.models import Model, builder, list_models, task_of
 from saccade.progress import Progress
 from saccade.summary import Summary, summarise
 
@@ -49,6 +48,7 @@ class Described:
     """A network of the catalogue.
 
     top1_error, top5_error  in percent on ImageNet, of its first published weights, as their publisher states them
+    results                 of a detector's first published weights on COCO's val2017, in percent, likewise
     newer_recipe            these were trained longer and with more augmentation than the papers did
     weights                 the names of its published weights
     at_hand                 those of them that are on this machine
@@ -59,6 +59,7 @@ class Described:
     facts: Facts
     top1_error: float | None
     top5_error: float | None
+    results: dict[str, float]
     newer_recipe: bool
     weights: list[str]
     at_hand: list[str]
@@ -69,8 +70,7 @@ def describe(name: str) -> Described:
 
     Raises UsageError, naming the nearest one, when there is no such network.
     """
-    builder(name)
-    task = next(task for task, models in MODELS.items() if name in models)
+    task = task_of(name)
     published = WEIGHTS.get(name, {})
     first = next((entry for entry in published.values() if entry.errors), None)
     errors = first.errors if first and first.errors else (None, None)
@@ -80,6 +80,7 @@ def describe(name: str) -> Described:
         task,
         known_facts()[name],
         *errors,
+        results=next((dict(entry.results) for entry in published.values() if entry.results), {}),
         newer_recipe=bool(first and first.newer_recipe),
         weights=list(published),
         at_hand=here,
@@ -112,7 +113,7 @@ def known_facts() -> dict[str, Facts]:
     return {row.pop("name"): Facts(**{key: int(value) for key, value in row.items()}) for row in rows}
 
 
-def _without_memory(name: str) -> Backbone:
+def _without_memory(name: str) -> Model:
     with torch.device("meta"):
         return builder(name)()
 

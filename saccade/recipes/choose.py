@@ -1,13 +1,15 @@
 """Which network, from which weights, in which way, when nobody says: from what the data is like and what is at hand."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from saccade.backbones.weights import at_hand
 from saccade.data.decode import DecodeError
+from saccade.data.objects import Objects
 from saccade.data.source import Source, Split, labels_of
 from saccade.errors import UsageError
 
@@ -24,13 +26,15 @@ LOOKED_AT = 32  # images whose size and colour are looked at
 class Choice:
     """What to do with a set.
 
-    why  in words, on one line
+    why      in words, on one line
+    network  what its builder takes besides
     """
 
     model: str
     weights: str | Path | None
     adapt: str
     why: str
+    network: dict[str, Any] = field(default_factory=dict)
 
 
 def choose(source: Source, weights: str | Path | None = None, adapt: str | None = None) -> Choice:
@@ -41,6 +45,8 @@ def choose(source: Source, weights: str | Path | None = None, adapt: str | None 
     Raises UsageError when what was asked for leaves nothing to choose.
     """
     train = source.splits.get("train") or next(iter(source.splits.values()))
+    if train.objects is not None and train.labels is None:
+        return _detector(train, train.objects, weights, adapt)
     per_class = len(labels_of(train)) / max(1, len(source.classes))
     side, is_grey = _looks(train)
     seen = f"{len(train):,} training images, {per_class:,.0f} a class, {side} pixels a side"
@@ -58,6 +64,33 @@ def choose(source: Source, weights: str | Path | None = None, adapt: str | None 
     way = adapt or ("probe" if per_class < FEW else "finetune")
     where = "the best of those at hand" if near else "a good start on this machine"
     return Choice(near[0] if near else names[0], "imagenet", way, f"{seen}: {reason}; its ImageNet weights are {where}")
+
+
+def _detector(train: Split, objects: Objects, weights: str | Path | None, adapt: str | None) -> Choice:
+    """A detector that finds all that is marked, from the best weights at hand."""
+    masked = objects.masks is not None and bool(objects.masks.masked().all())
+    kind = "keypointrcnn" if objects.keypoints is not None else "maskrcnn" if masked and objects.count else "fasterrcnn"
+    finds = {"keypointrcnn": "boxes and keypoints", "maskrcnn": "boxes and masks", "fasterrcnn": "boxes"}[kind]
+    seen = f"{len(train):,} training images with {objects.count:,} things, {finds}"
+    if weights is not None and weights not in ("imagenet", "coco"):
+        raise UsageError(f"{weights} is a file of one network; say which with --model")
+    if adapt == "probe":
+        raise UsageError("a probe tells classes of whole images apart, and here things are marked; choose finetune")
+    published = f"{kind}_resnet50_fpn"
+    wanted = weights == "coco" or (weights is None and at_hand(published, "coco"))
+    if adapt != "scratch" and wanted:
+        why = f"{seen}: its COCO weights know many things already"
+        return Choice(published, "coco", adapt or "finetune", why)
+    names = ON_A_GPU if torch.accelerator.is_available() else ON_A_PROCESSOR
+    near = [name for name in names if at_hand(name, "imagenet")]
+    if adapt == "scratch" or (weights is None and not near and adapt is None):
+        reason = "scratch was asked for" if adapt else "no weights are at hand; --weights coco fetches some"
+        return Choice(f"{kind}_fpn", None, "scratch", f"{seen}: {reason}", {"backbone": "resnet18"})
+    if not near and weights is None:
+        raise UsageError(f"{adapt} needs weights to start from, and none are at hand; give --weights coco or imagenet")
+    backbone = near[0] if near else names[0]
+    why = f"{seen}: no COCO weights are at hand, so its backbone, {backbone}, starts from ImageNet's"
+    return Choice(f"{kind}_fpn", "imagenet", adapt or "finetune", why, {"backbone": backbone})
 
 
 def _from_scratch(adapt: str | None, side: int, are_glyphs: bool, seen: str) -> tuple[str, None, str, str]:

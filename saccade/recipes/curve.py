@@ -20,7 +20,7 @@ from saccade.data.looks import broken_images
 from saccade.data.source import Source, labels_of
 from saccade.errors import SaccadeError, UsageError
 from saccade.metrics.power_law import PowerLaw, deviations_of, fit_power_law
-from saccade.models import builder
+from saccade.models import task_of
 from saccade.progress import Progress
 from saccade.recipes.curve_advice import Advice, Measured, Verdict, advise, errors_at, verdicts
 from saccade.recipes.curve_page import write_curve_report
@@ -37,7 +37,7 @@ from saccade.recipes.curve_runs import (
     sizes_of,
     write_run,
 )
-from saccade.recipes.fit_checks import check_adapt, check_classes
+from saccade.recipes.fit_checks import check_adapt, check_task
 from saccade.training.config import Config, configure
 from saccade.wording import counted
 
@@ -139,7 +139,8 @@ def curve(
         check_adapt(way, None if way == "scratch" else weights)
     if set(adapt) == {"scratch"}:
         check_adapt("scratch", weights)
-    builder(model)
+    if (task := task_of(model)) != "classify":
+        raise UsageError(f"learning curves are of networks that tell classes apart so far; {model} is for {task}")
     found = resolve(model, weights) if weights else None
     folder = Path(out)
     _check_folder(folder)
@@ -147,7 +148,7 @@ def curve(
     source = data if isinstance(data, Source) else sources.read(data)
     _check_broken(source)
     source = hold_out(source, config.hold_out, config.seed)
-    check_classes(source)
+    check_task(model, "classify", source)
     if not len(source.splits.get("val", ())):
         raise UsageError("a learning curve needs images to validate on; leave hold_out as it is, or give a val folder")
     steps = sizes_of(labels_of(source.splits["train"]), len(source.classes), sizes)

@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 from packaging.requirements import Requirement
 
-from saccade import __version__
+from saccade import __version__, precision
 from saccade.backbones.weights import cache_folder
-from saccade.training import precision
 
 
 @dataclass(frozen=True)

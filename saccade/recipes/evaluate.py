@@ -53,7 +53,7 @@ def evaluate(
     """Measure a trained model. The numbers do not depend on batch size or workers.
 
     run          a run directory, or what `load` made of it
-    data         a folder of class folders or idx files, or a built-in set; of its splits "test" if there is one,
+    data         of any format that says what the model is asked, or a built-in set; of its splits "test" if there is,
                  else "val", else all of it
     skip_broken  leave out images that cannot be read, and list them, instead of stopping
 
@@ -62,7 +62,7 @@ def evaluate(
     predictor = run if isinstance(run, Predictor) else load(run)
     source = sources.read(data)
     name, split = _choose(source)
-    split = _relabelled(split, source, predictor.card.classes)
+    split = _relabelled(split, source, predictor)
     broken = broken_images(split, "reading")
     skipped = tuple(f"{split.ids[index]}: {reason}" for index, reason in broken.items())
     if skipped and not skip_broken:
@@ -73,7 +73,7 @@ def evaluate(
         split = split.take([index for index in range(len(split)) if index not in broken])
     if not len(split):
         raise DataError(f"{data} has no image that can be read")
-    dataset = Dataset(split, predictor.card.preprocessing)
+    dataset = Dataset(split, predictor.card.preprocessing, known=predictor.task.known)
     loader = Loader(dataset, batch_size, shuffle=False, workers=workers)
     # `fit` measures on what it kept back; here all is measured, whatever it was used for.
     seen = name in ("all", "train") and predictor.card.data == source.name
@@ -97,8 +97,9 @@ def _choose(source: Source) -> tuple[str, Split]:
     raise DataError(f"{source.name} has no images")
 
 
-def _relabelled(split: Split, source: Source, classes: tuple[str, ...]) -> Split:
+def _relabelled(split: Split, source: Source, predictor: Predictor) -> Split:
     """The labels as the model counts them, by the names of the classes."""
+    classes = predictor.card.classes
     unknown = [name for name in source.classes if name not in classes]
     if unknown:
         raise DataError(
@@ -106,4 +107,8 @@ def _relabelled(split: Split, source: Source, classes: tuple[str, ...]) -> Split
             f"it knows {', '.join(classes[:10])}"
         )
     numbers = np.array([classes.index(name) for name in source.classes], dtype=np.int64)
-    return Split(split.images, split.ids, numbers[labels_of(split)])
+    if predictor.task.known == "labels":
+        return Split(split.images, split.ids, numbers[labels_of(split)])
+    if split.objects is None:
+        raise DataError(f"{source.name} does not say where things are, and {predictor.card.model} finds things")
+    return replace(split, objects=replace(split.objects, labels=numbers[split.objects.labels]))

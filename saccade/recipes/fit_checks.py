@@ -15,7 +15,8 @@ from saccade.data.findings import DataError
 from saccade.data.looks import broken_images
 from saccade.data.source import Source, Split, labels_of
 from saccade.errors import SaccadeError, UsageError
-from saccade.structures import Preprocessing
+from saccade.structures import Preprocessing, Skeleton
+from saccade.tasks.detect.contract import Detector
 from saccade.training.config import FREE_TO_CHANGE, Config, explain_validation
 
 
@@ -64,9 +65,33 @@ def without_broken(source: Source, skip: bool, accelerator: Accelerator) -> tupl
     return source.with_splits(splits), skipped
 
 
-def check_classes(source: Source) -> None:
+def check_task(model: str, task: str, source: Source) -> None:
+    """Raise an error when the data does not say what the network is to learn."""
+    train = source.splits["train"]
+    if task == "classify":
+        _check_labels(source, np.bincount(labels_of(train), minlength=len(source.classes)))
+        return
+    for name, split in source.splits.items():
+        if split.objects is None:
+            marked = "one class an image" if split.labels is not None else "a class for every pixel"
+            raise DataError(
+                f"{source.name} ({name}) has {marked}, but {model} finds things and learns from boxes; "
+                f"choose a network for that (saccade models), or give COCO, Pascal VOC or YOLO annotations"
+            )
+    if train.objects is None or not learnt_counts(source).any():
+        raise DataError(f"{source.name} has {len(train)} training images and not one thing is marked in them")
+
+
+def learnt_counts(source: Source) -> np.ndarray:
+    """[K] int64: how many things of each class there are to learn from."""
+    objects = source.splits["train"].objects
+    if objects is None:
+        return np.zeros(len(source.classes), dtype=np.int64)
+    return np.bincount(objects.labels[~(objects.crowd | objects.difficult)], minlength=len(source.classes))
+
+
+def _check_labels(source: Source, counts: np.ndarray) -> None:
     """Raise DataError when there are no two classes, or one has no image to train on."""
-    counts = np.bincount(labels_of(source.splits["train"]), minlength=len(source.classes))
     if len(source.classes) < 2:
         raise DataError(
             f"{source.name} has only the class {', '.join(source.classes)!r}; telling classes apart needs two"
@@ -76,13 +101,41 @@ def check_classes(source: Source) -> None:
             raise DataError(f"the class {name!r} has no image left to train on; add some, or remove it")
 
 
+def check_finds(network: Backbone | Detector, source: Source) -> None:
+    """Raise DataError when the network finds what the data does not mark."""
+    if not isinstance(network, Detector):
+        return
+    for name, split in source.splits.items():
+        objects = split.objects
+        if objects is None or not objects.count:
+            continue
+        if "mask" in network.finds:
+            masked = np.zeros(objects.count, dtype=bool) if objects.masks is None else objects.masks.masked()
+            if not masked.all():
+                raise DataError(
+                    f"{int((~masked).sum())} of {objects.count} things in {source.name} ({name}) have no mask, the "
+                    f"first: {objects.where(int((~masked).argmax()))}; give them one, or choose a network that finds "
+                    f"boxes only"
+                )
+        if "keypoints" in network.finds and objects.keypoints is None:
+            raise DataError(f"{source.name} ({name}) has no keypoints; choose a network that finds boxes only")
+
+
+def skeleton_of(source: Source) -> Skeleton | None:
+    """What the keypoints of the training images are."""
+    objects = source.splits["train"].objects
+    return objects.skeleton if objects is not None else None
+
+
 @torch.no_grad()
-def check_size(network: Backbone, preprocessing: Preprocessing) -> None:
+def check_size(network: Backbone | Detector, preprocessing: Preprocessing) -> None:
     """One look at nothing, before anything is written: not every network can take every size."""
+    height, width = preprocessing.size
+    if preprocessing.frame == "whole":
+        height = width = -(-preprocessing.resize // preprocessing.multiple) * preprocessing.multiple
     try:
-        network.eval()(torch.zeros(1, preprocessing.channels, *preprocessing.size))
+        network.eval()(torch.zeros(1, preprocessing.channels, height, width))
     except RuntimeError as error:
-        height, width = preprocessing.size
         raise UsageError(
             f"the network cannot look at {height} x {width} pixels; choose a larger size ({error})"
         ) from None

@@ -13,11 +13,11 @@ import tomli_w
 
 from saccade import __version__, checkpoint
 from saccade.checkpoint import Card
-from saccade.data.decode import Picture
 from saccade.data.loader import Dataset
-from saccade.geometry.view import View
+from saccade.recipes import classify_page, detect_page
 from saccade.recipes.evaluate import Evaluation
 from saccade.report import plots
+from saccade.report.draw import draw
 from saccade.report.page import (
     Block,
     Cell,
@@ -33,10 +33,12 @@ from saccade.report.page import (
     Tile,
     render,
 )
+from saccade.structures import Instances
 from saccade.training.display import clock
 
-MISTAKES, SAMPLES, TILE = 24, 16, 256
+SAMPLES = 16
 RATE, EPOCHS = "rate/", 20
+OF_TASK = {"classify": classify_page, "detect": detect_page}
 RATE_TEST = "learning_rates.json"  # of a run directory: what a range test saw
 
 
@@ -57,16 +59,17 @@ def write_fit_report(
     """
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     facts, sections = [], []
+    of_task = OF_TASK[card.task]
     for number, evaluation in enumerate(evaluations.values()):
-        facts += headline(evaluation) if number == 0 else headline(evaluation)[:1]
+        facts += of_task.headline(evaluation) if number == 0 else of_task.headline(evaluation)[:1]
     detail, section = _probing(lines[0]) if card.adapt == "probe" else _training(lines)
     if (folder / RATE_TEST).exists():
         section.blocks.append(_rate_test(json.loads((folder / RATE_TEST).read_text(encoding="utf-8"))))
     facts.append(Fact("training", clock(metrics["timing/seconds"]), detail))
     sections.append(section)
     for name, evaluation in evaluations.items():
-        sections += outcome_sections(evaluation, f" ({name})" if len(evaluations) > 1 else "")
-    sections.append(Section("As the network saw them", [_samples(train)]))
+        sections += of_task.outcome_sections(evaluation, f" ({name})" if len(evaluations) > 1 else "")
+    sections.append(Section("As the network saw them", [_samples(train, card.classes)]))
     if skipped:
         sections.append(
             Section("Left out", [Prose(f"{len(skipped)} images could not be read."), Listing(list(skipped))])
@@ -86,7 +89,7 @@ def write_fit_report(
 def _training(lines: list[dict[str, Any]]) -> tuple[str, Section]:
     """How the steps went, in a few words and as curves."""
     speed = sum(line["timing/images_per_second"] for line in lines) / max(1, len(lines))
-    blocks: list[Block] = [Figure(plots.curves(lines), "Loss, error on held-out images, learning rate.")]
+    blocks: list[Block] = [Figure(plots.curves(lines), "Loss, the result on held-out images, learning rate.")]
     if parts := [key for key in lines[0] if key.startswith(RATE)]:
         blocks.append(_groups(lines, parts))
     return f"{len(lines)} epochs, {speed:.0f} images/s", Section("Training", blocks)
@@ -126,87 +129,30 @@ def _probing(line: dict[str, Any]) -> tuple[str, Section]:
 
 def write_evaluation_report(path: Path, card: Card, evaluation: Evaluation, data: str) -> None:
     """The page of one evaluation, at `path`."""
-    sections = outcome_sections(evaluation, "")
+    of_task = OF_TASK[card.task]
+    sections = of_task.outcome_sections(evaluation, "")
     if evaluation.skipped:
         sections.append(Section("Left out", [Listing(list(evaluation.skipped))]))
     sections.append(_settings(card))
     subtitle = f"{len(evaluation.data):,} images, split {evaluation.split!r}"
-    page = Page(f"{card.model} on {data}", subtitle, headline(evaluation), sections)
+    page = Page(f"{card.model} on {data}", subtitle, of_task.headline(evaluation), sections)
     checkpoint.make_folder(path.parent)
     checkpoint.write(path, render(page))
 
 
-def headline(evaluation: Evaluation) -> list[Fact]:
-    """The numbers a person wants first."""
-    result, outcomes = evaluation.result, evaluation.metric.outcomes
-    wrong = sum(outcome.rank > 0 for outcome in outcomes.values())
-    facts = [
-        Fact("top-1 error", f"{result['top1_error']:.2f} %", f"{wrong} of {len(outcomes)} {evaluation.split} images")
-    ]
-    if "top5_error" in result:
-        facts.append(Fact("top-5 error", f"{result['top5_error']:.2f} %", "the truth is not among the best five"))
-    calibration = result["calibration_error"]
-    facts.append(Fact("calibration error", f"{calibration:.1f} %", "between how sure it is and how often it is right"))
-    return facts
-
-
-def outcome_sections(evaluation: Evaluation, suffix: str) -> list[Section]:
-    """What is mistaken for what, class by class, and the mistakes themselves."""
-    metric = evaluation.metric
-    table = Table(
-        ("class", "images", "error %", "precision %", "recall %"),
-        [(row.name, row.count, row.error, row.precision, row.recall) for row in metric.per_class()],
-    )
-    confusion = Figure(
-        plots.confusion(metric.confusion(), metric.classes),
-        "Each row is a true class, each column what was said. Blue is right, orange is wrong; "
-        "the stronger, the larger the share of the row.",
-    )
-    calibration = Figure(
-        plots.calibration(metric.calibration()),
-        "How often it is right, against how sure it was. On the diagonal it knows what it knows.",
-    )
-    return [
-        Section(f"The most confident mistakes{suffix}", [_mistakes(evaluation)]),
-        Section(f"What is taken for what{suffix}", [confusion]),
-        Section(f"Class by class{suffix}", [table]),
-        Section(f"Does it know when it is wrong?{suffix}", [calibration]),
-    ]
-
-
-def _mistakes(evaluation: Evaluation) -> Pictures | Prose:
-    outcomes, classes = evaluation.metric.outcomes, evaluation.metric.classes
-    index = {id: number for number, id in enumerate(evaluation.data.ids)}
-    wrong = [(id, outcome) for id, outcome in outcomes.items() if outcome.rank > 0]
-    if not wrong:
-        return Prose("None: every image was recognised.")
-    wrong.sort(key=lambda item: (-item[1].score, index[item[0]]))
-    tiles = []
-    for id, outcome in wrong[:MISTAKES]:
-        said, truth = classes[outcome.predicted], classes[outcome.label]
-        title = f"{said}, {100 * outcome.score:.0f} % sure"
-        tiles.append(Tile(_thumbnail(evaluation.data.open(index[id])), title, f"is {truth}: {id}", good=False))
-    return Pictures(tiles, f"{len(tiles)} of {len(wrong)} mistakes, the surest first.")
-
-
-def _thumbnail(picture: Picture) -> np.ndarray:
-    """The whole picture [h, w, 3] uint8, at most TILE pixels long."""
-    view = View.identity(picture.size)
-    factor = TILE / max(picture.size)
-    if factor < 1:
-        view = view.resized((max(1, round(factor * picture.size[0])), max(1, round(factor * picture.size[1]))))
-    pixels, reduced = picture.pixels("RGB", view.shrink)
-    return view.apply(pixels, reduced=reduced)
-
-
-def _samples(train: Dataset) -> Pictures:
-    """Training images of the first epoch, evenly over the data, after augmentation."""
-    tiles = []
+def _samples(train: Dataset, classes: tuple[str, ...]) -> Pictures:
+    """Training images of the first epoch, evenly over the data, after augmentation, with what is marked in them."""
+    tiles, objects = [], train.split.objects
     for index in np.linspace(0, len(train) - 1, min(SAMPLES, len(train))).astype(int):
         sample = train[0, int(index)]
-        tiles.append(Tile(sample.image, str(train.split.ids[index])))
-    height, width = train.preprocessing.size
-    return Pictures(tiles, f"Training images after augmentation, {height} x {width} pixels.")
+        image = sample.image
+        if isinstance(sample.target, Instances):
+            shown = image if image.shape[2] == 3 else image.repeat(3, axis=2)
+            image = draw(shown, sample.target, classes, objects.skeleton if objects else None)
+        tiles.append(Tile(image, str(train.split.ids[index])))
+    (height, width), own = train.preprocessing.size, train.preprocessing
+    size = f"{height} x {width}" if own.frame == "crop" else f"about {own.resize} on the shorter side"
+    return Pictures(tiles, f"Training images after augmentation, {size} pixels.", large=train.known == "objects")
 
 
 def _settings(card: Card) -> Section:

@@ -17,7 +17,7 @@ from saccade.backbones.weights import cache_folder
 from saccade.data.loader import Dataset, Loader
 from saccade.data.source import labels_of
 from saccade.progress import Progress
-from saccade.structures import Sample
+from saccade.structures import Preprocessing, Sample
 from saccade.training.config import Config
 from saccade.training.display import clock
 from saccade.training.features import FeatureStore, key_of
@@ -117,6 +117,10 @@ class _Some:
     @property
     def seed(self) -> int:
         return self.dataset.seed
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.dataset.preprocessing
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key

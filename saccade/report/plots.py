@@ -20,16 +20,22 @@ MOST_CRISP = 250
 def curves(lines: Sequence[dict[str, float]]) -> str:
     """How a training went, epoch by epoch: the loss, the validation error if it was measured, the learning rate.
 
-    lines  of log.jsonl: epoch (from 0), learning_rate, train/loss, and perhaps val/loss and val/top1_error (percent)
+    lines  of log.jsonl: epoch (from 0), learning_rate, train/loss, and perhaps val/loss, val/top1_error, val/box/AP,
+           val/mask/AP, val/keypoint/AP (percent)
 
     Two or three SVGs one after the other, so that they stand in a row on a screen and in a column on a phone.
     """
     if not lines:
         raise ValueError("curves needs at least one line of the log but got none")
-    error = "val/top1_error"
+    precision = {
+        "val/box/AP": ("boxes", BLUE),
+        "val/mask/AP": ("masks", VERMILION),
+        "val/keypoint/AP": ("keypoints", INK),
+    }
     panels: list[tuple[str, dict[str, tuple[str, str]]]] = [
         ("Loss", {"train/loss": ("training", BLUE), "val/loss": ("validation", VERMILION)}),
-        ("Validation error, %", {error: ("validation", VERMILION)}),
+        ("Validation error, %", {"val/top1_error": ("validation", VERMILION)}),
+        ("Validation AP, %", precision),
         ("Learning rate", {"learning_rate": ("", INK)}),
     ]
     return "\n".join(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.metrics.classification import ClassificationMetric
-from saccade.structures import Batch, Classification
+from saccade.structures import Batch, Classification, Known
 
 
 class Classifier(Protocol):
@@ -30,6 +30,7 @@ class Classify:
     """
 
     name = "classify"
+    known: Known = "labels"
 
     def __init__(
         self, classes: Sequence[str], label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None

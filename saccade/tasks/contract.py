@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from saccade.structures import Batch, Prediction
+from saccade.structures import Batch, Known, Prediction
 
 
 class Metric(Protocol):
@@ -33,6 +33,7 @@ class Task(Protocol):
     """
 
     name: str
+    known: Known  # what of the data it learns from
     classes: tuple[str, ...]
 
     def loss(self, model: Any, inputs: Tensor, batch: Batch) -> dict[str, Tensor]:

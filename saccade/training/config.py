@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from saccade.data.augment import Augmentation
 from saccade.errors import UsageError, unknown
 
+PolicyName = Literal["auto", "photo", "glyph", "rand", "trivial", "elastic", "objects", "none"]
+
 
 class Config(BaseModel):
     """How to train. `configure` fills in what suits the way of adapting.
@@ -20,11 +22,14 @@ class Config(BaseModel):
     layer_decay         each stage of the encoder learns at so much of the rate of the next coarser one
     warm_start          epochs in which the head learns alone: as long as it knows nothing it would only spoil the
                         encoder (Kumar et al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022). Fine-tuning
-                        takes half of the epochs unless told
+                        a classifier takes half of the epochs unless told
     unfreeze            then the coarsest stage begins, and so many epochs later the next finer one ...; 0 for all at
                         once (Howard and Ruder, "Universal Language Model Fine-tuning", ACL 2018, section 3.3)
     norms               "learn": batch norms take the statistics of each batch, and keep their average; "keep": they
-                        stay with those they came with
+                        stay with those they came with; "freeze": with their weights too
+    frozen              so many of the encoder's stages, from the finest, never learn
+    network             what the network's builder takes besides the number of classes, such as {dropout = 0.2}, or of a
+                        detector {backbone = "mobilenet_v2"}: the network of the catalogue whose maps it looks at
     weight_decay        never applied to biases and to the weights of norms
     momentum            of SGD
     schedule            after the warm-up: "cosine" down to 0, or "step", a tenth at each of `milestones`
@@ -37,11 +42,12 @@ class Config(BaseModel):
     patience            stop after so many epochs without a better validation, and keep the best; None trains to the end
     precision           "auto" is bfloat16 where the processor or GPU is built for it, else float32
     augmentation        "photo" (crops, mirrors, colour), "glyph" (never mirrored, for what is small and grey), "rand"
-                        (RandAugment), "trivial" (TrivialAugment), "elastic", "none", or a table of amounts; "auto"
-                        looks at the data
+                        (RandAugment), "trivial" (TrivialAugment), "elastic", "objects" (all of the image, mirrored and
+                        of several sizes), "none", or a table of amounts; "auto" looks at the task and the data
     mixup               alpha of mixup: two images and their labels in one, 0.2 for ImageNet; 0 for none
     cutmix              alpha of CutMix: a piece of one image in another, 1.0; 0 for none. With both, half the batches
-    size                side in pixels of what the network sees; None for what the weights or the paper have
+    size                side in pixels of what the network sees, of whole images the shorter one; None for what the
+                        weights or the paper have
     hold_out            share of the images kept for validation when the data has no such folder; 0 for none
     checkpoint_seconds  at most so much work is lost when the run is killed
     workers             processes that load images; None for one a core, leaving one core free
@@ -61,7 +67,9 @@ class Config(BaseModel):
     layer_decay: float = Field(1.0, gt=0, le=1)
     warm_start: int = Field(0, ge=0)
     unfreeze: int = Field(0, ge=0)
-    norms: Literal["learn", "keep"] = "learn"
+    norms: Literal["learn", "keep", "freeze"] = "learn"
+    frozen: int = Field(0, ge=0)
+    network: dict[str, Any] = Field(default_factory=dict)
     weight_decay: float = Field(0.05, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     schedule: Literal["cosine", "step"] = "cosine"
@@ -73,7 +81,7 @@ class Config(BaseModel):
     ema: float | None = Field(None, gt=0, lt=1)
     patience: int | None = Field(None, ge=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    augmentation: Literal["auto", "photo", "glyph", "rand", "trivial", "elastic", "none"] | Augmentation = "auto"
+    augmentation: PolicyName | Augmentation = "auto"
     mixup: float = Field(0.0, ge=0)
     cutmix: float = Field(0.0, ge=0)
     size: int | None = Field(None, ge=1)
@@ -91,34 +99,52 @@ FREE_TO_CHANGE = frozenset({"workers", "checkpoint_seconds"})
 
 # A probe takes no steps: settings of steps have no meaning for it, and its own have none elsewhere.
 ONLY_PROBE = frozenset({"layer", "augmented", "classifier"})
-OF_STAGES = frozenset({"encoder_rate", "layer_decay", "warm_start", "unfreeze", "norms"})
+OF_STAGES = frozenset({"encoder_rate", "layer_decay", "warm_start", "unfreeze", "norms", "frozen"})
+# What means something where an image has one class.
+OF_LABELS = frozenset({"label_smoothing", "class_weights", "mixup", "cutmix"})
 OF_A_PROBE = ONLY_PROBE | {"batch_size", "augmentation", "size", "hold_out", "workers", "seed"}
 
-ADAPT: dict[str, dict[str, Any]] = {
-    "scratch": {},
-    "probe": {},
-    "freeze": {"epochs": 12, "batch_size": 16, "learning_rate": 1e-3, "ema": 0.98},
-    "finetune": {
-        "epochs": 12,
-        "batch_size": 16,
-        "learning_rate": 1e-3,
-        "encoder_rate": 0.01,
-        "norms": "keep",
-        "ema": 0.98,
+ADAPT: dict[str, dict[str, dict[str, Any]]] = {
+    "classify": {
+        "scratch": {},
+        "probe": {},
+        "freeze": {"epochs": 12, "batch_size": 16, "learning_rate": 1e-3, "ema": 0.98},
+        "finetune": {
+            "epochs": 12,
+            "batch_size": 16,
+            "learning_rate": 1e-3,
+            "encoder_rate": 0.01,
+            "norms": "keep",
+            "ema": 0.98,
+        },
+    },
+    "detect": {
+        "scratch": {"epochs": 40, "batch_size": 8, "learning_rate": 5e-4, "weight_decay": 0.01, "clip": 10.0},
+        "freeze": {"epochs": 12, "batch_size": 4, "learning_rate": 2e-4, "weight_decay": 0.01, "clip": 10.0},
+        "finetune": {
+            "epochs": 12,
+            "batch_size": 4,
+            "learning_rate": 2e-4,
+            "weight_decay": 0.01,
+            "clip": 10.0,
+            "norms": "freeze",
+            "frozen": 1,
+        },
     },
 }
 
 
-def configure(adapt: str, options: Mapping[str, Any]) -> Config:
+def configure(adapt: str, options: Mapping[str, Any], task: str = "classify") -> Config:
     """The settings for one way of adapting, with some of them chosen.
 
     adapt    "scratch", "probe", "freeze" or "finetune"
     options  by the names of `Config`; None leaves a setting as it is
+    task     what the network is for
 
     Raises UsageError that names the nearest setting, or what is wrong with a value.
     """
-    if adapt not in ADAPT:
-        raise unknown("way to adapt", adapt, ADAPT)
+    if adapt not in ADAPT[task]:
+        raise unknown("way to adapt" + (f" for the task {task}" if task != "classify" else ""), adapt, ADAPT[task])
     for name in options:
         if name not in Config.model_fields:
             raise unknown("setting", name, Config.model_fields)
@@ -129,11 +155,13 @@ def configure(adapt: str, options: Mapping[str, Any]) -> Config:
         raise UsageError(f"the setting {min(strangers)} {meant}; leave it out")
     if adapt != "finetune" and (strangers := chosen.keys() & OF_STAGES):
         raise UsageError(f"the setting {min(strangers)} is for adapt=finetune only; leave it out")
+    if task != "classify" and (strangers := chosen.keys() & OF_LABELS):
+        raise UsageError(f"the setting {min(strangers)} is for telling classes of whole images apart; leave it out")
     try:
-        config = Config.model_validate(ADAPT[adapt] | chosen)
+        config = Config.model_validate(ADAPT[task][adapt] | chosen)
     except ValidationError as error:
         raise UsageError(explain_validation(error)) from None
-    if adapt == "finetune" and "warm_start" not in chosen:
+    if adapt == "finetune" and task == "classify" and "warm_start" not in chosen:
         config = config.model_copy(update={"warm_start": config.epochs // 2})
     if config.warm_start > config.epochs:
         raise UsageError(f"warm_start is {config.warm_start}, but there are only {config.epochs} epochs")

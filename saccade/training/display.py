@@ -4,6 +4,14 @@ import sys
 import time
 from typing import Any
 
+# What is said of an epoch, by its name in the log.
+RESULTS = {
+    "val/top1_error": "error",
+    "val/box/AP": "AP",
+    "val/mask/AP": "mask AP",
+    "val/keypoint/AP": "keypoint AP",
+}
+
 
 class Display:
     """Draws on stderr. `quiet` for all but the first of several processes."""
@@ -12,7 +20,7 @@ class Display:
         self.quiet = quiet
         self._bar: Any = None
         self._task: Any = None
-        self._error = ""
+        self._result = ""
 
     def say(self, text: str) -> None:
         """One line."""
@@ -45,7 +53,7 @@ class Display:
         remaining = self._epochs * self._steps - (epoch_now * self._steps + done)
         advanced = max(1, epoch_now * self._steps + done - self._first)
         left = remaining * (time.monotonic() - self._started) / advanced
-        now = f"loss {loss:.4f}  {self._error}{speed:.0f} images/s  {clock(left)} left"
+        now = f"loss {loss:.4f}  {self._result}{speed:.0f} images/s  {clock(left)} left"
         self._bar.update(self._task, now=now)
 
     def begin_validation(self, images: int) -> None:
@@ -60,13 +68,12 @@ class Display:
 
     def end_epoch(self, numbers: dict[str, float]) -> None:
         """An epoch's line of the log, in words."""
-        error = numbers.get("val/top1_error")
-        self._error = "" if error is None else f"error {error:.2f} %  "
+        results = [f"{word} {numbers[name]:.2f} %" for name, word in RESULTS.items() if name in numbers]
+        self._result = "".join(f"{result}  " for result in results)
         parts = [f"epoch {int(numbers['epoch']) + 1}/{self._epochs}", f"loss {numbers['train/loss']:.4f}"]
         if "val/loss" in numbers:
             parts.append(f"val loss {numbers['val/loss']:.4f}")
-        if error is not None:
-            parts.append(f"error {error:.2f} %")
+        parts += results
         parts.append(f"{numbers['timing/images_per_second']:.0f} images/s")
         parts.append(clock(numbers["timing/seconds"]))
         if self._bar is not None:

@@ -1,7 +1,7 @@
 """Which parts of a network learn, and from when on: what does not is held exactly as it is."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -45,23 +45,39 @@ class Freeze:
                 module.eval()
 
 
-def plan(stages: Mapping[str, int], adapt: str, config: Config) -> Freeze:
+def norms_of(model: nn.Module) -> set[str]:
+    """The names of the weights of batch norms."""
+    return {
+        f"{name}.{own}"
+        for name, module in model.named_modules()
+        if getattr(module, "running_mean", None) is not None
+        for own, _ in module.named_parameters(recurse=False)
+    }
+
+
+def plan(stages: Mapping[str, int], adapt: str, config: Config, norms: Set[str] = frozenset()) -> Freeze:
     """Which parameters learn from when on.
 
     stages  of the encoder's parameters, 0 the finest
     adapt   "freeze": only the head, ever; "finetune": the head, after `config.warm_start` epochs all others, or where
             `config.unfreeze` says so one stage after the other, from the coarsest to the finest
+    norms   the names of the weights of batch norms, which may be kept from learning
 
     Raises UsageError when a stage would begin after the last epoch.
     """
     if adapt == "freeze":
         return Freeze(dict.fromkeys(stages, math.inf))
-    keep = config.norms == "keep"
-    if not config.warm_start and not config.unfreeze:
+    keep = config.norms != "learn"
+    never = {name for name, stage in stages.items() if stage < config.frozen}
+    never |= (norms & stages.keys()) if config.norms == "freeze" else set()
+    if not config.warm_start and not config.unfreeze and not never:
         return Freeze(keep=keep)
     last = max(stages.values())
+    if config.frozen > last:
+        raise UsageError(f"frozen={config.frozen} of {last + 1} stages would leave none to learn; choose fewer")
     begins = {name: float(config.warm_start + config.unfreeze * (last - stage)) for name, stage in stages.items()}
-    if config.unfreeze and max(begins.values()) >= config.epochs:
+    begins |= dict.fromkeys(never, math.inf)
+    if config.unfreeze and max(begin for begin in begins.values() if begin < math.inf) >= config.epochs:
         raise UsageError(
             f"with warm_start={config.warm_start} and unfreeze={config.unfreeze} the finest of {last + 1} stages "
             f"would begin to learn after {max(begins.values()):g} of {config.epochs} epochs; choose smaller ones"

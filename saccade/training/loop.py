@@ -16,14 +16,13 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from saccade import checkpoint, keyed
+from saccade import checkpoint, keyed, precision
 from saccade.data.loader import Loader
 from saccade.errors import SaccadeError
 from saccade.layers.preprocess import Preprocess
 from saccade.progress import Progress
 from saccade.structures import Batch
 from saccade.tasks.contract import Metric, Task
-from saccade.training import precision
 from saccade.training.config import Config
 from saccade.training.display import Display
 from saccade.training.freeze import Freeze
@@ -209,7 +208,7 @@ def _close_epoch(session: _Session, speed: float) -> None:
         _share_buffers(session.kept, job.accelerator)
         job.display.begin_validation(len(job.val.dataset))
         result = evaluate(job.task, session.kept, job.preprocess, job.val, job.accelerator, job.display).result()
-        numbers |= {f"val/{name}": number for name, number in result.items()}
+        numbers |= {f"val/{name}": number for name, number in result.items() if math.isfinite(number)}
         objective = job.task.objective(result)
     position.seconds = time.monotonic() - session.begun
     _log(job, position, numbers, speed)

@@ -2,13 +2,21 @@
 
 import torch
 
+from saccade.errors import unknown
+
+WANTED = ("auto", "float32", "bfloat16")
+
 
 def choose(wanted: str, device: torch.device) -> torch.dtype:
     """bfloat16 or float32.
 
     wanted  "auto", "float32" or "bfloat16". "auto" takes bfloat16 only where the hardware multiplies in it: other
             processors emulate it, several times slower than float32.
+
+    Raises UsageError for anything else.
     """
+    if wanted not in WANTED:
+        raise unknown("precision", wanted, WANTED)
     if wanted == "auto":
         return torch.bfloat16 if fast_bfloat16(device) else torch.float32
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32

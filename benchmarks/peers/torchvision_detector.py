@@ -1,0 +1,53 @@
+"""torchvision's detector, eager, float32: python -m benchmarks.peers.torchvision_detector pool|predict|step."""
+
+import torch
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
+from torchvision.ops import roi_align
+
+from benchmarks import regions
+from benchmarks.worker import serve, versions
+
+BATCH = 2
+
+
+def pool() -> object:
+    def own(maps: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        return roi_align(maps, [boxes], regions.BINS, 1 / regions.STRIDE, 2)
+
+    return regions.pool_round(own, channels_last=False)
+
+
+def predict() -> object:
+    torch.manual_seed(0)
+    model = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).eval()
+    picture = torch.from_numpy(regions.image(1)[0]).permute(2, 0, 1).contiguous()
+
+    def work() -> int:
+        with torch.inference_mode():
+            for _ in range(2):
+                model([picture.float() / 255])
+        return 2
+
+    return regions.timed(work)
+
+
+def step() -> object:
+    torch.manual_seed(0)
+    model = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).train()
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    pictures = torch.from_numpy(regions.image(BATCH)).permute(0, 3, 1, 2).float().contiguous() / 255
+    boxes, labels = (torch.from_numpy(array) for array in regions.things())
+
+    def work() -> int:
+        optimiser.zero_grad()
+        targets = [{"boxes": boxes, "labels": labels + 1} for _ in range(BATCH)]
+        sum(model(list(pictures), targets).values()).backward()
+        optimiser.step()
+        return BATCH
+
+    return regions.timed(work)
+
+
+if __name__ == "__main__":
+    about = f"{versions('torch', 'torchvision')}, float32, contiguous"
+    serve({"peer": {"pool": pool, "predict": predict, "step": step}[regions.asked()]()}, about)

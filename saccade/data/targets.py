@@ -1,0 +1,77 @@
+"""What is known of an image, as the metric compares it and as the loss does."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from saccade.data.augment import Look
+from saccade.data.bend import move_instances
+from saccade.data.findings import DataError
+from saccade.data.source import Split, labels_of
+from saccade.geometry import boxes as geometry
+from saccade.geometry.masks import box
+from saccade.geometry.view import Size
+from saccade.structures import Instances, Known
+
+# Of a thing that training moves over the edge of the image: how much must still be inside, and how many pixels across.
+SEEN, ACROSS = 0.1, 0.1
+
+
+def truth_of(split: Split, index: int, size: Size, known: Known) -> Any:
+    """What is known of one image, in original pixels: its label 0..K-1, or its `Instances`.
+
+    size  (height, width) of the upright image
+
+    Raises DataError when nothing of this kind is known.
+    """
+    if known == "labels":
+        return int(labels_of(split)[index])
+    if split.objects is None:
+        raise DataError(
+            "this data does not say where things are, which detection needs: "
+            "it takes COCO, Pascal VOC or YOLO annotations, or a table of boxes"
+        )
+    return replace(split.objects[index], size=size)
+
+
+def target_of(split: Split, truth: Any, look: Look) -> Any:
+    """The same in network pixels, of an image as training sees it."""
+    if not isinstance(truth, Instances):
+        return truth
+    # Regions with many things and things that do not count are no examples to learn from.
+    learnt = np.ones(len(truth), dtype=bool)
+    for left_out in (truth.crowd, truth.difficult):
+        if left_out is not None:
+            learnt &= ~left_out
+    skeleton = split.objects.skeleton if split.objects else None
+    moved = move_instances(truth.take(learnt), look.view, look.field, skeleton)
+    if look.field is not None or look.view.affine.b or look.view.affine.d:
+        moved = tight(moved)
+    return inside(moved)
+
+
+def tight(things: Instances) -> Instances:
+    """Boxes close around what has a mask: the box around a box that was turned has room to spare."""
+    if things.masks is None:
+        return things
+    boxes = things.boxes.copy()
+    for n, mask in enumerate(things.masks):
+        if mask is not None and (around := box(mask)).any():
+            boxes[n] = around
+    return replace(things, boxes=boxes)
+
+
+def inside(things: Instances) -> Instances:
+    """What of the things is in the image: boxes end at its edge, keypoints beyond it are not marked any more, and what
+    is all but gone is left out."""
+    clipped = geometry.clip(things.boxes, things.size)
+    sides, before = clipped[:, 2:] - clipped[:, :2], things.boxes[:, 2:] - things.boxes[:, :2]
+    seen = (sides >= ACROSS).all(axis=1) & (sides.prod(axis=1) >= SEEN * before.prod(axis=1))
+    there = replace(things, boxes=clipped)
+    if things.keypoints is not None:
+        points, (height, width) = things.keypoints.copy(), things.size
+        outside = ((points[..., :2] < 0) | (points[..., :2] > (width, height))).any(axis=-1)
+        points[outside] = 0
+        there = replace(there, keypoints=points)
+    return there.take(seen)

@@ -1,0 +1,136 @@
+"""What a training is made of: the network, how its images are prepared and varied, loaders, optimiser."""
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+
+from saccade.backbones.stages import stages_of
+from saccade.backbones.weights import Weights
+from saccade.checkpoint import Card
+from saccade.data.augment import Augmentation
+from saccade.data.loader import Dataset, Loader
+from saccade.data.policies import POLICIES
+from saccade.data.source import Source, Split, content_of, labels_of
+from saccade.layers.preprocess import Preprocess
+from saccade.models import Model, create_model, create_probe, create_task
+from saccade.structures import Preprocessing
+from saccade.tasks.contract import Task
+from saccade.training.config import Config
+from saccade.training.display import Display
+from saccade.training.freeze import norms_of, plan
+from saccade.training.loop import Job
+from saccade.training.optim import make_optimiser, parameter_groups
+
+
+def augmentation_for(config: Config, train: Split, task: str) -> Augmentation | str:
+    """What "auto" means for this data: small grey images are taken for glyphs, whose mirror image is another thing."""
+    choice = config.augmentation
+    if isinstance(choice, Augmentation):
+        return choice
+    if choice == "auto" and task == "detect":
+        choice = "objects"
+    if choice == "auto":
+        picture = train.open(0)
+        pixels = picture.pixels("RGB")[0]
+        is_grey = np.ptp(pixels, axis=2).max() == 0
+        choice = "glyph" if is_grey and max(picture.size) <= 64 else "photo"
+    return POLICIES.get(choice, choice)
+
+
+def network_for(
+    name: str, source: Source, found: Weights | None, adapt: str, config: Config, built: dict[str, Any]
+) -> Model:
+    channels = found.preprocessing.channels if found and found.preprocessing else None
+    if adapt == "probe":
+        return create_probe(name, len(source.classes), found, channels, config.layer)
+    return create_model(name, len(source.classes), weights=found, in_channels=channels, **built)
+
+
+def preprocessing_for(network: Model, found: Weights | None, config: Config) -> Preprocessing:
+    """The weights' own, else what the network was designed for. A detector on a classifier's weights takes their
+    colours, but sees whole images."""
+    own = network.standard_preprocessing()
+    if found and found.preprocessing:
+        theirs = found.preprocessing
+        same = theirs.frame == own.frame
+        own = theirs if same else replace(own, mode=theirs.mode, mean=theirs.mean, std=theirs.std)
+    return own if config.size is None else own.scaled_to(config.size)
+
+
+def make_job(
+    card: Card,
+    network: Model,
+    source: Source,
+    config: Config,
+    folder: Path,
+    accelerator: Accelerator,
+    display: Display,
+) -> Job:
+    train, val = source.splits["train"], source.splits.get("val")
+    network.to(accelerator.device)
+    stages = stages_of(network)
+    freeze = plan(stages, card.adapt, config, norms_of(network))
+    augmentation = config.augmentation if isinstance(config.augmentation, Augmentation) else None
+    task = create_task(card.task, card.classes, network, card.skeleton, **_weighing(card, source, config))
+    data = Dataset(train, card.preprocessing, augmentation, config.seed, task.known)
+    return Job(
+        model=network,
+        task=task,
+        preprocess=Preprocess(card.preprocessing),
+        optimiser=make_optimiser(parameter_groups(network, stages, config, freeze), config),
+        train=make_loader(data, config, accelerator, shuffle=True),
+        val=None if val is None else make_loader(as_evaluated(val, card, task), config, accelerator, shuffle=False),
+        config=config,
+        folder=folder,
+        accelerator=accelerator,
+        fingerprint=_fingerprint(source),
+        display=display,
+        freeze=freeze,
+    )
+
+
+def make_loader(data: Dataset, config: Config, accelerator: Accelerator, shuffle: bool) -> Loader:
+    workers = config.workers
+    if workers is None:
+        # Images in memory need no decoding, and a process would cost more than it gives.
+        workers = 0 if isinstance(data.split.images, np.ndarray) else max(1, (os.cpu_count() or 1) - 1)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    return Loader(data, config.batch_size, shuffle=shuffle, workers=workers, rank=rank, world=world)
+
+
+def as_evaluated(split: Split, card: Card, task: Task) -> Dataset:
+    """A split as evaluation sees it."""
+    return Dataset(split, card.preprocessing, known=task.known)
+
+
+def _weighing(card: Card, source: Source, config: Config) -> dict[str, Any]:
+    """What the loss of a classifier is told besides."""
+    if card.task != "classify":
+        return {}
+    balanced = config.class_weights == "balanced"
+    return {
+        "label_smoothing": config.label_smoothing,
+        "class_weights": _class_weights(source) if balanced else None,
+    }
+
+
+def _class_weights(source: Source) -> list[float]:
+    """The inverse of how many training images a class has; their mean over the images is 1."""
+    counts = np.bincount(labels_of(source.splits["train"]), minlength=len(source.classes))
+    return (counts.sum() / (len(counts) * counts)).tolist()
+
+
+def _fingerprint(source: Source) -> str:
+    """Of the images' names, what is known of them, and their sizes in bytes; files of the same size are not read."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ("train", "val"):
+        if name in source.splits:
+            digest.update("\n".join([name, *source.splits[name].ids]).encode())
+            digest.update(content_of(source.splits[name]))
+            digest.update(repr(source.splits[name].bytes).encode())
+    return digest.hexdigest()
