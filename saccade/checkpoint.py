@@ -102,6 +102,13 @@ def is_untouched(folder: Path) -> bool:
     return not folder.is_dir() or {path.name for path in folder.iterdir()} <= BEFORE_THE_CARD
 
 
+def forget_beginning(folder: Path) -> None:
+    """Take away the card of a run that ended before anything else was written, so that it can be begun anew."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} == {"model.toml"}:
+        (folder / "model.toml").unlink()
+        folder.rmdir()
+
+
 def save_weights(folder: Path, state: dict[str, Tensor]) -> None:
     """model.safetensors."""
     from safetensors.torch import save

@@ -1,9 +1,13 @@
 """What several test files share: where the real data lies, and how to make tiny folders of images."""
 
+import importlib.util
+import json
 import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +23,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the shared data: there is no {folder} (SACCADE_SHARED names another place)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> tuple[ModuleType, dict[str, Any]]:
+    """What fills a network with values that follow from its keys, and what published ones then gave."""
+    spec = importlib.util.spec_from_file_location("fill", shared / "golden" / "fill.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module, json.loads((shared / "golden" / "reference.json").read_text())
 
 
 @pytest.fixture(scope="session")

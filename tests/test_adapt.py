@@ -77,6 +77,7 @@ def test_a_store_that_was_cut_short_keeps_what_is_whole(
     missing = [n for n in range(6) if keys[n] not in store]
     store.add([keys[n] for n in missing], rows[missing])
     again = FeatureStore(folder, 5)
+    assert again.lost == 0, "what was lost is told of once"
     assert np.array_equal(store.rows(keys), rows)
     assert np.array_equal(again.rows(keys), rows)
 
@@ -90,6 +91,9 @@ def test_a_damaged_row_counts_as_not_there(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path, 5)
     assert store.lost == 1
     assert [key in store for key in keys] == [True, False, True]
+    mended = FeatureStore(tmp_path, 5)
+    assert (len(mended), mended.lost) == (2, 0)
+    assert np.array_equal(mended.rows([keys[0], keys[2]]), rows[[0, 2]])
 
 
 def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,9 +256,21 @@ def test_a_store_cut_short_is_mended_and_said(
     content = (store / "features").read_bytes()
     (store / "features").write_bytes(content[: len(content) // 2 + 1])
     second = probe(tmp_path / "two", weights)
-    assert "cut short or damaged; computed again" in capsys.readouterr().err
+    assert "cut short or damaged, and left out" in capsys.readouterr().err
     assert 0 < line_of(tmp_path / "two")["features/computed"] < 1438
     assert first.metrics["loss"] == second.metrics["loss"]
+
+
+def test_features_that_are_no_numbers_are_refused(tmp_path: Path, weights: Path, own_cache: Path) -> None:
+    broken = tmp_path / "nan.safetensors"
+    network = create_model("lenet", 10, weights=weights)
+    with torch.no_grad():
+        next(network.parameters()).fill_(float("nan"))
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, broken)
+    with pytest.raises(SaccadeError, match=r"are not finite numbers.*the weights are damaged"):
+        probe(tmp_path / "run", broken)
+    assert not (tmp_path / "run").exists(), "the same command can be given again"
+    assert probe(tmp_path / "run", weights).metrics["top1_error"] < 60
 
 
 def test_augmented_views_are_stored_too(tmp_path: Path, weights: Path) -> None:
@@ -267,6 +283,8 @@ def test_augmented_views_are_stored_too(tmp_path: Path, weights: Path) -> None:
 def test_settings_that_mean_nothing(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(UsageError, match="epochs means nothing to a probe"):
         probe(tmp_path / "run", weights, epochs=3)
+    with pytest.raises(UsageError, match="augmentation is for the augmented views of a probe"):
+        probe(tmp_path / "run", weights, augmentation="glyph")
     with pytest.raises(UsageError, match="layer is for adapt=probe only"):
         saccade.fit("digits", model="lenet", out=tmp_path / "run", layer=1)
     with pytest.raises(UsageError, match="probe needs weights"):

@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import save_file
 
 import saccade
+from saccade.checkpoint import load_card
 from saccade.data.source import Source, Split
 from saccade.errors import UsageError
 from saccade.models import create_model
@@ -55,7 +56,27 @@ def test_photographs_start_from_what_is_at_hand(shelf: Path) -> None:
     few, many = choose(made(199, 48)), choose(made(200, 48))
     assert (few.model, few.weights, few.adapt) == ("resnet18", "imagenet", "probe")
     assert (many.model, many.weights, many.adapt) == ("resnet18", "imagenet", "finetune")
-    assert "398 training images, 199 a class, 48 pixels a side" in few.why
+    assert "398 images, 199 a class, 48 pixels a side" in few.why
+
+
+def test_a_setting_of_steps_rules_a_probe_out(shelf: Path) -> None:
+    (shelf / "resnet18-imagenet.safetensors").touch()
+    choice = choose(made(5, 64), of_steps="epochs")
+    assert choice.adapt == "finetune"
+    assert "epochs was given, which a probe has no use for" in choice.why
+    assert choose(made(5, 64), adapt="probe", of_steps="epochs").adapt == "probe"
+
+
+def test_fit_probes_a_few_photographs_without_being_told(shelf: Path, tmp_path: Path) -> None:
+    start = create_model("squeezenet1_1", 1000)
+    save_file(
+        {key: value.contiguous() for key, value in start.state_dict().items()},
+        shelf / "squeezenet1_1-imagenet.safetensors",
+    )
+    run = saccade.fit(made(6, 64), out=tmp_path / "run", workers=0, quiet=True)
+    assert load_card(run.path).adapt == "probe"
+    run = saccade.fit(made(6, 64), out=tmp_path / "steps", workers=0, quiet=True, epochs=1)
+    assert load_card(run.path).adapt == "finetune"
 
 
 def test_what_is_asked_for_is_kept(shelf: Path) -> None:
@@ -72,7 +93,7 @@ def test_fit_chooses_says_so_and_goes_on_as_it_began(
     shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run = saccade.fit("digits", out=tmp_path / "run", epochs=1, workers=0)
-    said = "chosen: scratch with lenet. 1,797 training images, 180 a class, 8 pixels a side: these are too small"
+    said = "chosen: scratch with lenet. 1,797 images, 180 a class, 8 pixels a side: these are too small"
     assert said in capsys.readouterr().err
     start = create_model("lenet", 10)
     save_file(

@@ -22,7 +22,7 @@ from saccade.recipes import fit as fit_module
 from saccade.recipes.curve import Curve, curve
 from saccade.recipes.curve import _laws as lines_of
 from saccade.recipes.curve import tested as verdicts_of
-from saccade.recipes.curve_advice import advise, crossings, recommend, verdicts
+from saccade.recipes.curve_advice import LIKELY, advise, crossings, recommend, verdicts
 from saccade.recipes.curve_runs import Size, Trained, read_runs, sizes_of, subset
 from saccade.report.curve_plots import Line, learning_curves
 from saccade.training.display import Display
@@ -268,6 +268,30 @@ def test_advice_by_hand() -> None:
     assert "Twice the labels, 100 a class, would bring scratch from 8.51 % to 5.06 % by its line: 3.45 points" in words
 
 
+def test_lines_that_hardly_ever_cross_are_not_said_to() -> None:
+    measured = {(way, size): wrongs(20, 24) for way in ("scratch", "probe") for size in ("10", "all")}
+    rng = np.random.default_rng(0)
+    draws = np.array([10, 20, 0.5]) + rng.normal(size=(300, 3)) * [4, 0, 0]
+    wide = PowerLaw(10.0, 20.0, 0.5, True, 1.0, draws)
+    laws = {"scratch": wide, "probe": law_of(0, 45, 0.5)}
+    (crossing,) = crossings(laws, "scratch", "probe", 5, 500)
+    advice = advise(measured, laws, ("scratch", "probe"), STEPS)
+    assert (crossing.share >= LIKELY) == bool(advice.crossings)
+    narrow = {"scratch": PowerLaw(10.0, 20.0, 0.5, True, 1.0, np.add(draws, [8, 0, 0])), "probe": law_of(0, 45, 0.5)}
+    assert advise(measured, narrow, ("scratch", "probe"), STEPS).crossings == []
+
+
+def test_a_line_beside_its_points_is_no_forecast() -> None:
+    measured = {("scratch", "10"): wrongs(60, 60), ("scratch", "all"): wrongs(6, 6)}
+    advice = advise(measured, {"scratch": law_of(0, 60, 0.5)}, ("scratch",), STEPS)
+    assert "cannot be said: its line is at 8.49 % where 3.00 % was measured" in advice.words[-2]
+
+
+def test_differences_stay_between_minus_and_plus_a_hundred() -> None:
+    found = difference(np.array([[True, True], [False, False]]), np.array([[False, False], [False, True]]))
+    assert -100 <= found.low <= found.points <= found.high <= 100
+
+
 def test_what_is_not_known_of_one_way_has_nothing_to_do_with_another() -> None:
     runs = [Trained(way, n, 0, {"val": np.arange(200) < k}) for way in "ab" for n, k in (("1", 100), ("2", 70))]
     laws = lines_of(runs, "ab", (Size("1", 1, 1.0), Size("2", 2, 2.0)), 90)
@@ -298,6 +322,7 @@ def test_a_verdict_needs_proof_that_another_way_is_better() -> None:
         (verdict,) = verdicts(choosing, testing, ways, steps)
         assert (verdict.chosen, verdict.rival, verdict.right) == ("scratch", "probe", right)
         assert verdict.errors["scratch"] == np.mean(behind) / 2
+        assert verdict.answer == {10: "yes", 24: "cannot tell", 80: "no"}[behind[0]]
 
 
 # --- the whole road ---------------------------------------------------------------------------------------------------

@@ -1,12 +1,11 @@
 """The detectors: equal to the published ones, able to learn, and not to be thrown by any image or annotation."""
 
 import copy
-import importlib.util
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,19 +42,11 @@ def small(name: str, classes: int = 10) -> Detector:
 # --- equal to the published ones --------------------------------------------------------------------------------------
 
 
-def golden_fill(shared: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fill", shared / "golden" / "fill.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"])
 @torch.no_grad()
-def test_every_part_equals_the_published_one(name: str, shared: Path) -> None:
-    fill = golden_fill(shared)
-    reference = json.loads((shared / "golden" / "reference.json").read_text())[name]
+def test_every_part_equals_the_published_one(name: str, golden: tuple[ModuleType, dict[str, Any]]) -> None:
+    fill, references = golden
+    reference = references[name]
     model = create_model(name)
     assert sum(parameter.numel() for parameter in model.parameters()) == reference["params"]
     assert (len(model.state_dict()), fill.signature(model)) == (reference["entries"], reference["signature"])

@@ -1,10 +1,9 @@
 """Every network is the published one, keeps the backbone contract, and learns."""
 
-import importlib.util
-import json
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,19 +39,11 @@ def least_size(name: str) -> int:
     return 128 if "inception" in name or "googlenet" in name else 64
 
 
-def golden_fill(shared: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fill", shared / "golden" / "fill.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("name", GOLDEN)
-def test_equals_the_published_implementation(name: str, shared: Path) -> None:
+def test_equals_the_published_implementation(name: str, golden: tuple[ModuleType, dict[str, Any]]) -> None:
     """Same parameters, same state dict, same outputs for the same weights, within 1e-4."""
-    fill = golden_fill(shared)
-    reference = json.loads((shared / "golden" / "reference.json").read_text())[name]
+    fill, references = golden
+    reference = references[name]
     model = fill.fill(create_model(name))
     assert sum(parameter.numel() for parameter in model.parameters()) == reference["params"]
     assert len(model.state_dict()) == reference["entries"]

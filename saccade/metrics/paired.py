@@ -58,4 +58,5 @@ def difference(one: np.ndarray, other: np.ndarray) -> Difference:
     freedom = (of_rows + of_columns) ** 2 / spread
     deviation = float(np.sqrt(variance))
     reach = float(stdtrit(freedom, (1 + LEVEL) / 2)) * deviation
-    return Difference(points, points - reach, points + reach, float(stdtr(freedom, abs(points) / deviation)))
+    low, high = max(-100.0, points - reach), min(100.0, points + reach)
+    return Difference(points, low, high, float(stdtr(freedom, abs(points) / deviation)))

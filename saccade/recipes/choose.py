@@ -37,10 +37,11 @@ class Choice:
     network: dict[str, Any] = field(default_factory=dict)
 
 
-def choose(source: Source, weights: str | Path | None = None, adapt: str | None = None) -> Choice:
+def choose(source: Source, weights: str | Path | None = None, adapt: str | None = None, of_steps: str = "") -> Choice:
     """A network and a way to adapt it to this set.
 
     weights, adapt  what was asked for already, which is kept
+    of_steps        a setting that was given and that a probe cannot have
 
     Raises UsageError when what was asked for leaves nothing to choose.
     """
@@ -49,7 +50,9 @@ def choose(source: Source, weights: str | Path | None = None, adapt: str | None 
         return _detector(train, train.objects, weights, adapt)
     per_class = len(labels_of(train)) / max(1, len(source.classes))
     side, is_grey = _looks(train)
-    seen = f"{len(train):,} training images, {per_class:,.0f} a class, {side} pixels a side"
+    # Before some are held out, where the set is not divided yet.
+    kind = "training images" if "val" in source.splits else "images"
+    seen = f"{len(train):,} {kind}, {per_class:,.0f} a class, {side} pixels a side"
     names = ON_A_GPU if torch.accelerator.is_available() else ON_A_PROCESSOR
     near = [name for name in names if at_hand(name, "imagenet")]
     if weights is not None and weights != "imagenet":
@@ -62,6 +65,8 @@ def choose(source: Source, weights: str | Path | None = None, adapt: str | None 
     many = "are enough to fine-tune on"
     reason = f"{adapt} was asked for" if adapt else f"these {few if per_class < FEW else many}"
     way = adapt or ("probe" if per_class < FEW else "finetune")
+    if way == "probe" and not adapt and of_steps:
+        way, reason = "finetune", f"{reason}; but {of_steps} was given, which a probe has no use for"
     where = "the best of those at hand" if near else "a good start on this machine"
     return Choice(near[0] if near else names[0], "imagenet", way, f"{seen}: {reason}; its ImageNet weights are {where}")
 

@@ -13,7 +13,8 @@ from saccade.recipes.curve_runs import ALL, Size
 Measured = Mapping[tuple[str, str], Mapping[int, np.ndarray]]
 
 FAR = 10  # times today's size: further than that nobody should read a line
-SURE = 0.9  # so many of the draws must cross before it is said without a "may"
+SURE, LIKELY = 0.9, 0.5  # so many of the draws must cross before it is said without a "may", and at all
+OFF = 0.3  # a line this share of the error off what was measured at today's size is no forecast
 POINTS = 600  # of the grid on which lines are compared
 
 
@@ -72,6 +73,14 @@ class Verdict:
     rival: str
     behind: Difference | None
     right: bool
+
+    @property
+    def answer(self) -> str:
+        """ "yes" where no other way did better, "no" where one clearly did, else "cannot tell"."""
+        if not self.right:
+            return "no"
+        better = any(error < self.errors[self.chosen] for error in self.errors.values()) if self.errors else False
+        return "cannot tell" if better else "yes"
 
 
 def errors_at(measured: Measured, way: str, size: str) -> np.ndarray:
@@ -135,13 +144,13 @@ def advise(measured: Measured, laws: Mapping[str, PowerLaw], ways: Sequence[str]
     pairs = [(a, b) for k, a in enumerate(ways) for b in ways[k + 1 :] if a in laws and b in laws]
     met = {pair: crossings(laws, *pair, sizes[0].per_class, FAR * today.per_class) for pair in pairs}
     doubling = laws[best].drop(today.per_class, 2 * today.per_class) if best in laws else None
-    found = [crossing for pair in pairs for crossing in met[pair]]
+    found = [crossing for pair in pairs for crossing in met[pair] if crossing.share >= LIKELY]
     apart = [pair for pair in pairs if not met[pair]]
     words = [
         _today(measured, today, best, known),
         *_by_size(recommended),
         *_where(found, apart, laws, today),
-        _doubled(laws.get(best), today, best, doubling),
+        _doubled(laws.get(best), today, best, doubling, float(errors_at(measured, best, today.name).mean())),
         "In brackets: intervals of 90 %.",
     ]
     return Advice(recommended, best, known, found, apart, doubling, words)
@@ -215,10 +224,17 @@ def _where(
     return sentences
 
 
-def _doubled(law: PowerLaw | None, today: Size, best: str, doubling: tuple[float, float, float] | None) -> str:
+def _doubled(
+    law: PowerLaw | None, today: Size, best: str, doubling: tuple[float, float, float] | None, measured: float
+) -> str:
     if law is None or doubling is None:
         return f"What more labels would bring {best} cannot be said: a line needs two sizes at which it learnt."
     before, after = float(law.error(today.per_class)), float(law.error(2 * today.per_class))
+    if abs(before - measured) > max(1.0, OFF * measured):
+        return (
+            f"What more labels would bring {best} cannot be said: its line is at {before:.2f} % where {measured:.2f} % "
+            f"was measured. More sizes would show how it falls."
+        )
     points, low, high = doubling
     text = (
         f"Twice the labels, {_number(2 * today.per_class)} a class, would bring {best} from {before:.2f} % to "

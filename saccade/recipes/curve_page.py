@@ -25,8 +25,9 @@ def write_curve_report(curve: "Curve", verdicts: list[Verdict]) -> None:
         Section("What it says", [Listing(curve.advice.words)]),
         Section("Error by images a class", [_plot(curve)]),
         Section("Every size", [_numbers(curve)]),
-        Section("Is the advice right?", [Prose(_told(curve, verdicts)), _tested(curve, verdicts)]),
     ]
+    if len(curve.ways) > 1:
+        sections.append(Section("Is the advice right?", [Prose(_told(curve, verdicts)), _tested(curve, verdicts)]))
     if curve.laws:
         sections.append(Section("The lines", [_laws(curve)]))
     if curve.failed:
@@ -89,7 +90,8 @@ def _told(curve: "Curve", verdicts: list[Verdict]) -> str:
         how = "One half of the validation images recommends, the other half is what that is tried on"
     return (
         f"{how}. It was right at {right} of {len(verdicts)} sizes: nothing showed that another way would have been "
-        "better there (the interval of 90 % of the paired difference, over repeats and images, reaches down to 0)."
+        "better there (the interval of 90 % of the paired difference, over repeats and images, reaches down to 0). "
+        "It cannot tell where another was ahead by no more than chance explains."
     )
 
 
@@ -100,7 +102,7 @@ def _tested(curve: "Curve", verdicts: list[Verdict]) -> Table:
         apart = verdict.behind
         behind = _ranged(apart.points, apart.low, apart.high).replace("-", "−") if apart else "–"
         errors = [verdict.errors.get(way, NAN) for way in curve.ways]
-        rows.append((verdict.size, verdict.chosen, *errors, behind, "yes" if verdict.right else "no"))
+        rows.append((verdict.size, verdict.chosen, *errors, behind, verdict.answer))
     return Table(header, rows, "Behind in points, in brackets 90 %; below 0 the recommended way was ahead.")
 
 

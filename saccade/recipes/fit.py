@@ -33,6 +33,7 @@ from saccade.recipes.fit_checks import (
     check_same,
     check_size,
     check_task,
+    missing_classes,
     skeleton_of,
     without_broken,
 )
@@ -46,7 +47,7 @@ from saccade.recipes.fit_job import (
 )
 from saccade.recipes.page import RATE_TEST, write_fit_report
 from saccade.recipes.probe import probe
-from saccade.training.config import Config, configure
+from saccade.training.config import Config, configure, of_steps
 from saccade.training.display import Display
 from saccade.training.find_rate import RateTest
 from saccade.training.find_rate import find_rate as range_test
@@ -111,9 +112,10 @@ def fit(
     if model is None:
         data = data if isinstance(data, Source) else sources.read(data)
         chosen = _begun(folder) if resume else None
-        chosen = chosen or choose(data, weights, adapt)
+        chosen = chosen or choose(data, weights, adapt, of_steps(options))
         model, weights, adapt = chosen.model, chosen.weights, chosen.adapt
-        options["network"] = chosen.network | dict(options.get("network") or {})
+        if chosen.network:
+            options["network"] = chosen.network | dict(options.get("network") or {})
     adapt = adapt or ("finetune" if weights else "scratch")
     task = task_of(model)
     config = configure(adapt, options, task)
@@ -135,9 +137,13 @@ def fit(
     # Nobody makes the folder before all have looked at it.
     accelerator.wait_for_everyone()
 
+    for note in source.notes:
+        display.say(f"note: {note}")
     source, skipped = without_broken(source, skip_broken, accelerator)
     source = hold_out(source, config.hold_out, config.seed, TASKS[task].known)
     check_task(model, task, source)
+    for note in missing_classes(source):
+        display.say(f"note: {note}")
     skeleton = skeleton_of(source) if "num_keypoints" in options_of(model) else None
     built |= {"num_keypoints": len(skeleton.names)} if skeleton else {}
     config = config.model_copy(update={"augmentation": augmentation_for(config, source.splits["train"], task)})
@@ -166,7 +172,12 @@ def fit(
     if test is not None:
         checkpoint.write(folder / RATE_TEST, json.dumps(asdict(test)))
     display.say(_announcement(source, network, model, config, accelerator))
-    position = probe(job, network) if isinstance(network, Probed) else train(job, resume)
+    try:
+        position = probe(job, network) if isinstance(network, Probed) else train(job, resume)
+    except SaccadeError:
+        if accelerator.is_main_process:
+            checkpoint.forget_beginning(folder)
+        raise
     evaluations = _evaluate_saved(folder, source, config, accelerator)
     metrics = _metrics(evaluations, position)
     if accelerator.is_main_process:

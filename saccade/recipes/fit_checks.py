@@ -18,6 +18,7 @@ from saccade.errors import SaccadeError, UsageError
 from saccade.structures import Preprocessing, Skeleton
 from saccade.tasks.detect.contract import Detector
 from saccade.training.config import FREE_TO_CHANGE, Config, explain_validation
+from saccade.wording import counted
 
 
 def check_adapt(adapt: str, weights: str | Path | None) -> None:
@@ -88,6 +89,23 @@ def learnt_counts(source: Source) -> np.ndarray:
     if objects is None:
         return np.zeros(len(source.classes), dtype=np.int64)
     return np.bincount(objects.labels[~(objects.crowd | objects.difficult)], minlength=len(source.classes))
+
+
+def missing_classes(source: Source) -> list[str]:
+    """What evaluation cannot know, in words: classes without an image, or a thing, in a split."""
+    notes = []
+    for name, split in source.splits.items():
+        labels = split.labels if split.labels is not None else None if split.objects is None else split.objects.labels
+        if labels is None:
+            continue
+        counts = np.bincount(labels, minlength=len(source.classes))
+        without = [own for own, count in zip(source.classes, counts, strict=True) if not count]
+        if without:
+            more = f" and {len(without) - 5} more" if len(without) > 5 else ""
+            notes.append(
+                f"{name} has nothing of {counted(len(without), 'class', 'classes')}: {', '.join(without[:5])}{more}"
+            )
+    return notes
 
 
 def _check_labels(source: Source, counts: np.ndarray) -> None:

@@ -90,7 +90,8 @@ def _training(lines: list[dict[str, Any]]) -> tuple[str, Section]:
     """How the steps went, in a few words and as curves."""
     speed = sum(line["timing/images_per_second"] for line in lines) / max(1, len(lines))
     blocks: list[Block] = [Figure(plots.curves(lines), "Loss, the result on held-out images, learning rate.")]
-    if parts := [key for key in lines[0] if key.startswith(RATE)]:
+    parts = [key for key in lines[0] if key.startswith(RATE)]
+    if any(len({line[part] for part in parts}) > 1 for line in lines):
         blocks.append(_groups(lines, parts))
     return f"{len(lines)} epochs, {speed:.0f} images/s", Section("Training", blocks)
 

@@ -16,6 +16,7 @@ from saccade.backbones.probed import Probed
 from saccade.backbones.weights import cache_folder
 from saccade.data.loader import Dataset, Loader
 from saccade.data.source import labels_of
+from saccade.errors import SaccadeError
 from saccade.progress import Progress
 from saccade.structures import Preprocessing, Sample
 from saccade.training.config import Config
@@ -70,7 +71,10 @@ def _features(job: Job, network: Probed) -> Features:
     data, config = job.train.dataset, job.config
     store = FeatureStore(_folder(network, data), network.channels[-1])
     if store.lost:
-        job.display.say(f"{store.folder}: {store.lost:,} stored features are cut short or damaged; computed again")
+        job.display.say(
+            f"{store.folder}: {store.lost:,} stored features were cut short or damaged, and left out; what is needed "
+            f"of them is computed again"
+        )
     plain = Dataset(data.split, data.preprocessing, None, config.seed)
     views = [plain] + [data] * config.augmented
     contents = [key_of(data.split.content(index)) for index in range(len(data))]
@@ -101,7 +105,16 @@ def _look(job: Job, network: Probed, data: "_Some", number: int) -> Iterator[np.
     loader = Loader(data, size, shuffle=False, workers=workers)  # pyright: ignore[reportArgumentType]
     for batch in loader.epoch(number):
         batch = batch.to(job.accelerator.device)
-        yield network.features(preprocess(batch.images)).float().cpu().numpy().astype(np.float16)
+        features = network.features(preprocess(batch.images)).float().cpu().numpy()
+        kept = features.astype(np.float16)
+        if not np.isfinite(kept).all():
+            first = batch.ids[int((~np.isfinite(kept)).any(axis=1).argmax())]
+            largest = np.abs(features).max()
+            raise SaccadeError(
+                f"The features of {first} are not finite numbers of float16 (the largest is {largest:g}): the weights "
+                f"are damaged or of another network; nothing of it was stored"
+            )
+        yield kept
 
 
 @dataclass(frozen=True, eq=False)

@@ -79,12 +79,16 @@ def rate_test(rates: Sequence[float], losses: Sequence[float], smoothed: Sequenc
 
     rates     rising, one a step; `losses` and `smoothed`, their running average, likewise
     """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     with draw_figure("Loss by learning rate", 6.4, 2.6) as (figure, axes):
         figure.set_layout_engine("constrained")
         axes.plot(rates, losses, ".", color=INK, alpha=0.35, label="a step")
         axes.plot(rates, smoothed, color=BLUE, label="running average")
         axes.axvline(found, color=VERMILION, linestyle="--", label=f"chosen: {found:.2g}")
         axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         # What runs away would press all else flat.
         axes.set_ylim(0.9 * min(losses), 1.1 * max(smoothed[0], 2 * min(smoothed)))
         axes.legend(loc="best")

@@ -1,7 +1,7 @@
 """Every setting of a training run: frozen, typed, checked. An unknown one is an error that names the nearest."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -134,6 +134,11 @@ ADAPT: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+def of_steps(options: Mapping[str, Any]) -> str:
+    """The first of these settings that only a training in steps can have, which a probe is not; "" where none is."""
+    return min((name for name, value in options.items() if value is not None and name not in OF_A_PROBE), default="")
+
+
 def configure(adapt: str, options: Mapping[str, Any], task: str = "classify") -> Config:
     """The settings for one way of adapting, with some of them chosen.
 
@@ -153,6 +158,10 @@ def configure(adapt: str, options: Mapping[str, Any], task: str = "classify") ->
     if strangers:
         meant = "means nothing to a probe, which takes no steps" if adapt == "probe" else "is for adapt=probe only"
         raise UsageError(f"the setting {min(strangers)} {meant}; leave it out")
+    if adapt == "probe" and "augmentation" in chosen and not chosen.get("augmented"):
+        raise UsageError(
+            "augmentation means something to a probe with augmented views only; give augmented=4, or leave it out"
+        )
     if adapt != "finetune" and (strangers := chosen.keys() & OF_STAGES):
         raise UsageError(f"the setting {min(strangers)} is for adapt=finetune only; leave it out")
     if task != "classify" and (strangers := chosen.keys() & OF_LABELS):
@@ -172,6 +181,11 @@ def explain_validation(error: ValidationError) -> str:
     """What pydantic found, one line a setting."""
     lines = []
     for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"] if part != "Augmentation")
+        names = [str(part) for part in problem["loc"] if part != "Augmentation"]
+        if names[0] == "augmentation" and (len(names) == 1 or names[1].startswith("literal")):
+            known = ", ".join(get_args(PolicyName))
+            lines.append(f"augmentation: expected {known}, or a table such as {{flip=0.5}}, got {problem['input']!r}")
+            continue
+        where = ".".join(names)
         lines.append(f"{where}: {problem['msg'].lower()}, got {problem['input']!r}")
     return "\n".join(dict.fromkeys(lines))

@@ -4,6 +4,7 @@ What a row was made from is its key: the bytes of the image, and, for the whole 
 preprocessing. So a row is never used for anything else, and what is not there yet is all that is computed.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
@@ -37,6 +38,20 @@ class FeatureStore:
         except OSError as error:
             raise _unwritable(folder, error) from None
         self._places, self.lost = self._read_index()
+        if self.lost:
+            self._mend()
+
+    def _mend(self) -> None:
+        """Write the store anew, without what is lost."""
+        keys = list(self._places)
+        rows = np.array(self._mapped()[[self._places[key] for key in keys]]) if keys else self._mapped()[:0]
+        try:
+            for name in ("features", "index"):
+                _write_at(self.folder / name, 0, b"")
+        except OSError as error:
+            raise _unwritable(self.folder, error) from None
+        self._places = {}
+        self.add(keys, rows)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -112,6 +127,6 @@ def _write_at(path: Path, begin: int, content: bytes) -> None:
 
 
 def _unwritable(folder: Path, error: OSError) -> SaccadeError:
-    return SaccadeError(
-        f"{folder}: features cannot be stored ({error.strerror}); free some space, or point XDG_CACHE_HOME elsewhere"
-    )
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    remedy = "free some space, or point XDG_CACHE_HOME elsewhere" if full else "point XDG_CACHE_HOME elsewhere"
+    return SaccadeError(f"{folder}: features cannot be stored ({error.strerror}); {remedy}")

@@ -50,6 +50,7 @@ def find_rate(job: Job) -> RateTest:
     rates, losses = [], []
     ended = f"all {STEPS} steps were taken"
     job.freeze.hold(job.model, 0)
+    job.display.say(f"trying {STEPS} learning rates")
     try:
         with Progress("trying learning rates", STEPS, "steps") as progress:
             for step, batch in enumerate(_batches(job)):

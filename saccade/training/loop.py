@@ -282,7 +282,11 @@ def _not_finite(losses: dict[str, Tensor], batch: Batch, position: Position, ste
     return SaccadeError(
         f"The loss is not a number any more ({named}) at step {step}, batch {position.step} of epoch "
         f"{position.epoch + 1}, learning rate {rate:g}. The images of this batch: {', '.join(batch.ids)}. "
-        f"Try a smaller learning rate, or --set clip=1; the last checkpoint is intact"
+        + (
+            "Try a smaller learning rate, or --set clip=1; the last checkpoint is intact"
+            if step
+            else "It was none at once: the weights it starts from are damaged, or far from what this network expects"
+        )
     )
 
 
