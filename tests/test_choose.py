@@ -73,9 +73,12 @@ def test_fit_probes_a_few_photographs_without_being_told(shelf: Path, tmp_path: 
         {key: value.contiguous() for key, value in start.state_dict().items()},
         shelf / "squeezenet1_1-imagenet.safetensors",
     )
-    run = saccade.fit(made(6, 64), out=tmp_path / "run", workers=0, quiet=True)
+    source = made(6, 64)
+    noise = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
+    source = source.with_splits({"all": Split(noise, source.splits["all"].ids, source.splits["all"].labels)})
+    run = saccade.fit(source, out=tmp_path / "run", workers=0, quiet=True)
     assert load_card(run.path).adapt == "probe"
-    run = saccade.fit(made(6, 64), out=tmp_path / "steps", workers=0, quiet=True, epochs=1)
+    run = saccade.fit(source, out=tmp_path / "steps", workers=0, quiet=True, epochs=1)
     assert load_card(run.path).adapt == "finetune"
 
 

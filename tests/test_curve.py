@@ -23,6 +23,7 @@ from saccade.recipes.curve import Curve, curve
 from saccade.recipes.curve import _laws as lines_of
 from saccade.recipes.curve import tested as verdicts_of
 from saccade.recipes.curve_advice import LIKELY, advise, crossings, recommend, verdicts
+from saccade.recipes.curve_page import _told
 from saccade.recipes.curve_runs import Size, Trained, read_runs, sizes_of, subset
 from saccade.report.curve_plots import Line, learning_curves
 from saccade.training.display import Display
@@ -273,11 +274,11 @@ def test_lines_that_hardly_ever_cross_are_not_said_to() -> None:
     rng = np.random.default_rng(0)
     draws = np.array([10, 20, 0.5]) + rng.normal(size=(300, 3)) * [4, 0, 0]
     wide = PowerLaw(10.0, 20.0, 0.5, True, 1.0, draws)
-    laws = {"scratch": wide, "probe": law_of(0, 45, 0.5)}
+    laws = {"scratch": wide, "probe": law_of(0, 70, 0.5)}
     (crossing,) = crossings(laws, "scratch", "probe", 5, 500)
     advice = advise(measured, laws, ("scratch", "probe"), STEPS)
     assert (crossing.share >= LIKELY) == bool(advice.crossings)
-    narrow = {"scratch": PowerLaw(10.0, 20.0, 0.5, True, 1.0, np.add(draws, [8, 0, 0])), "probe": law_of(0, 45, 0.5)}
+    narrow = {"scratch": PowerLaw(10.0, 20.0, 0.5, True, 1.0, np.add(draws, [8, 0, 0])), "probe": law_of(0, 70, 0.5)}
     assert advise(measured, narrow, ("scratch", "probe"), STEPS).crossings == []
 
 
@@ -466,7 +467,8 @@ def test_a_test_folder_is_what_the_advice_is_tried_on(tmp_path: Path, few: Sourc
     assert {name: len(row) for name, row in made.runs[0].wrong.items()} == {"val": 20, "test": 100}
     (first, _) = verdicts_of(made)
     assert first.errors["scratch"] == made.runs[0].errors["test"]
-    assert "is tried on the test images" in made.report.read_text()
+    assert "is tried on the test images" in _told(made, verdicts_of(made))
+    assert "Is the advice right?" not in made.report.read_text(), "with one way there is nothing to advise"
 
 
 def test_what_is_asked_wrongly_is_said_before_anything_is_trained(

@@ -159,9 +159,7 @@ def configure(adapt: str, options: Mapping[str, Any], task: str = "classify") ->
         meant = "means nothing to a probe, which takes no steps" if adapt == "probe" else "is for adapt=probe only"
         raise UsageError(f"the setting {min(strangers)} {meant}; leave it out")
     if adapt == "probe" and "augmentation" in chosen and not chosen.get("augmented"):
-        raise UsageError(
-            "augmentation means something to a probe with augmented views only; give augmented=4, or leave it out"
-        )
+        raise UsageError("augmentation is for the augmented views of a probe; give augmented=4 too, or leave it out")
     if adapt != "finetune" and (strangers := chosen.keys() & OF_STAGES):
         raise UsageError(f"the setting {min(strangers)} is for adapt=finetune only; leave it out")
     if task != "classify" and (strangers := chosen.keys() & OF_LABELS):
