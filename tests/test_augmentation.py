@@ -655,3 +655,13 @@ def test_wrong_use_of_the_verb_is_said(changed: dict[str, object], message: str)
     given: dict[str, object] = {"policy": "photo", "out": Path("sheet.html"), "count": 2, "views": 2, "size": 32}
     with pytest.raises(UsageError, match=message):
         augment("digits", **(given | changed))  # pyright: ignore[reportArgumentType]
+
+
+def test_a_zoom_scales_the_image_and_of_whole_ones_the_frame() -> None:
+    crop, whole = Preprocessing((100, 100), 120), Preprocessing.whole(100, 300)
+    near, usual = crop.view((240, 360), 2.0), crop.view((240, 360))
+    assert near.size == usual.size == (100, 100)
+    # The middle stays in the middle, and a pixel becomes twice as large.
+    assert near.move_points(np.array([180.0, 120.0])) == pytest.approx([50, 50])
+    assert near.determinant == pytest.approx(4 * usual.determinant)
+    assert (whole.view((240, 360)).size, whole.view((240, 360), 0.5).size) == ((100, 150), (50, 75))

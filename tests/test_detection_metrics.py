@@ -427,7 +427,7 @@ def test_wrong_settings_are_errors() -> None:
         VocMetric(("a",), points=101)  # pyright: ignore[reportArgumentType]
 
 
-# The data of /work/shared, read by hand: what the doors make of it is tested elsewhere.
+# The shared data, read by hand: what the doors make of it is tested elsewhere.
 
 
 def instances(entries: list[dict], size: tuple[int, int], labels: dict[int, int]) -> Instances:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from saccade.geometry.masks import runs_from_compressed
-from saccade.metrics.coco import KINDS, Outcome
+from saccade.metrics.coco import CROWD, DIFFICULT, KINDS, Outcome
 from saccade.metrics.counting import in_order
 from saccade.metrics.detection import DetectionMetric
 from saccade.metrics.detection_errors import CAUSES, Errors, Judged, errors_of, judge
@@ -151,8 +151,8 @@ def _truth(outcome: Outcome) -> Instances:
         labels=truth.labels.astype(np.int64),
         masks=_masks(truth.masks, outcome),
         keypoints=truth.keypoints,
-        crowd=truth.standing == 1,
-        difficult=truth.standing == 2,
+        crowd=truth.standing == CROWD,
+        difficult=truth.standing == DIFFICULT,
     )
 
 

@@ -13,6 +13,7 @@ from saccade.backbones.contract import Backbone
 from saccade.checkpoint import Card
 from saccade.data.findings import DataError
 from saccade.data.looks import broken_images
+from saccade.data.objects import Objects
 from saccade.data.source import Source, Split, labels_of
 from saccade.errors import SaccadeError, UsageError
 from saccade.structures import Preprocessing, Skeleton
@@ -79,16 +80,13 @@ def check_task(model: str, task: str, source: Source) -> None:
                 f"{source.name} ({name}) has {marked}, but {model} finds things and learns from boxes; "
                 f"choose a network for that (saccade models), or give COCO, Pascal VOC or YOLO annotations"
             )
-    if train.objects is None or not learnt_counts(source).any():
+    if train.objects is None or not _learnt(train.objects).any():
         raise DataError(f"{source.name} has {len(train)} training images and not one thing is marked in them")
 
 
-def learnt_counts(source: Source) -> np.ndarray:
-    """[K] int64: how many things of each class there are to learn from."""
-    objects = source.splits["train"].objects
-    if objects is None:
-        return np.zeros(len(source.classes), dtype=np.int64)
-    return np.bincount(objects.labels[~(objects.crowd | objects.difficult)], minlength=len(source.classes))
+def _learnt(objects: Objects) -> np.ndarray:
+    """[N] bool: which things there are to learn from."""
+    return ~(objects.crowd | objects.difficult)
 
 
 def missing_classes(source: Source) -> list[str]:

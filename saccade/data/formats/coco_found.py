@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from saccade.data.formats.coco_write import xywh_from_xyxy
-from saccade.geometry.masks import Mask, Runs, area, compressed, runs_of
+from saccade.data.formats.coco_write import segmentation_of, skeleton_entries, xywh_from_xyxy
+from saccade.geometry.masks import Mask, area, runs_of
 from saccade.structures import Instances, Skeleton
 
 
@@ -18,8 +18,7 @@ def encode(found: Sequence[tuple[str, Instances]], classes: Sequence[str], skele
     """
     categories: list[dict[str, Any]] = [{"id": n, "name": name} for n, name in enumerate(classes, 1)]
     if skeleton is not None:
-        edges = [[a + 1, b + 1] for a, b in skeleton.edges]
-        categories = [one | {"keypoints": list(skeleton.names), "skeleton": edges} for one in categories]
+        categories = [one | skeleton_entries(skeleton) for one in categories]
     images, annotations = [], []
     for number, (name, things) in enumerate(found, 1):
         images.append({"id": number, "file_name": name, "height": things.size[0], "width": things.size[1]})
@@ -45,9 +44,8 @@ def annotation_of(things: Instances, n: int, first: int = 1) -> dict[str, Any]:
         entry["score"] = round(float(things.scores[n]), 5)
     mask: Mask | None = None if things.masks is None else things.masks[n]
     if mask is not None:
-        runs: Runs = runs_of(mask, things.size)
-        entry["segmentation"] = {"size": list(runs.size), "counts": compressed(runs).decode()}
-        entry["area"] = area(runs)
+        runs = runs_of(mask, things.size)
+        entry["segmentation"], entry["area"] = segmentation_of(runs), area(runs)
     if things.keypoints is not None:
         # In a file a keypoint is there or not; how sure it is of each stands beside.
         points = things.keypoints[n]

@@ -15,6 +15,7 @@ from saccade.geometry.decimals import shortest
 from saccade.geometry.masks import Mask, Runs, area, compressed
 from saccade.geometry.view import Size
 from saccade.progress import track
+from saccade.structures import Skeleton
 
 
 def write(source: Source, out: Path) -> list[str]:
@@ -46,9 +47,13 @@ def _categories(source: Source) -> list[dict[str, Any]]:
     marked = [o.labels[o.keypoints.any(axis=(1, 2))] for o in all_objects if o.keypoints is not None]
     posed = np.unique(np.concatenate(marked)).tolist() or range(len(categories))
     for label in posed:
-        categories[label]["keypoints"] = list(skeleton.names)
-        categories[label]["skeleton"] = [[a + 1, b + 1] for a, b in skeleton.edges]
+        categories[label] |= skeleton_entries(skeleton)
     return categories
+
+
+def skeleton_entries(skeleton: Skeleton) -> dict[str, Any]:
+    """What a category says of its keypoints; COCO counts them from 1."""
+    return {"keypoints": list(skeleton.names), "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges]}
 
 
 def _write_split(file: BinaryIO, split: Split, names: Sequence[str], categories: list[dict[str, Any]]) -> None:
@@ -97,7 +102,7 @@ def _write_annotations(
                 "bbox": boxes[m].tolist(),
                 "area": _area(float(objects.areas[m]), masks[n], boxes[m]),
                 "iscrowd": int(objects.crowd[m]),
-                "segmentation": _segmentation(masks[n]),
+                "segmentation": segmentation_of(masks[n]),
             }
             if objects.keypoints is not None and "keypoints" in categories[objects.labels[m]]:
                 annotation["num_keypoints"] = int((objects.keypoints[m, :, 2] > 0).sum())
@@ -113,7 +118,8 @@ def _area(said: float, mask: Mask | None, box: np.ndarray) -> float:
     return float(box[2] * box[3]) if mask is None else area(mask)
 
 
-def _segmentation(mask: Mask | None) -> "list[list[float]] | dict[str, Any]":
+def segmentation_of(mask: Mask | None) -> "list[list[float]] | dict[str, Any]":
+    """A mask as COCO writes it: rings of numbers, or compressed runs; an empty list for none."""
     if mask is None:
         return []
     if isinstance(mask, Runs):

@@ -41,20 +41,17 @@ class MaskPredictor(nn.Module):
 
 
 class MaskRCNN(FasterRCNN):
-    """Boxes and masks.
-
-    shares_stage  the mask head takes what the box head's stage makes of a box (C4, figure 4, left); else four
-                  convolutions of its own (FPN, right)
-    """
+    """Boxes and masks. On C4 the mask head takes what the box head's stage makes of a box (figure 4, left); on a
+    pyramid it has four convolutions of its own (right)."""
 
     finds = ("box", "mask")
     head = ("roi_heads.box_predictor", "roi_heads.mask_predictor.mask_fcn_logits")
 
     def __init__(self, *parts: *Parts, sampled: int = 512) -> None:
         super().__init__(*parts, sampled=sampled)
-        self.shares_stage = isinstance(self.roi_heads.box_head, LastStage)
-        channels = self.backbone.body.channels[-1] if self.shares_stage else self.backbone.channels
-        if not self.shares_stage:
+        shared = isinstance(self.roi_heads.box_head, LastStage)
+        channels = self.backbone.body.channels[-1] if shared else self.backbone.channels
+        if not shared:
             self.roi_heads.mask_head = _convolutions(channels, 4, channels)
         self.roi_heads.mask_predictor = MaskPredictor(channels, min(channels, 256), self.num_classes)
 

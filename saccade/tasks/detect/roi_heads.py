@@ -50,7 +50,6 @@ class TwoLayers(nn.Module):
         self.relu6 = nn.ReLU()
         self.fc7 = nn.Linear(width, width)
         self.relu7 = nn.ReLU()
-        self.width = width
 
     def forward(self, pooled: Tensor) -> Tensor:
         return self.relu7(self.fc7(self.relu6(self.fc6(pooled.flatten(1)))))
