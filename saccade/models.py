@@ -9,21 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saccade.backbones.catalogue import BACKBONES
+from saccade.backbones.catalogue import BACKBONES, dilated
 from saccade.backbones.contract import Backbone
 from saccade.backbones.probed import Probed
 from saccade.backbones.published import WEIGHTS
 from saccade.backbones.weights import Weights, resolve
 from saccade.errors import SaccadeError, UsageError, unknown
-from saccade.layers.dilate import dilate
 from saccade.structures import Skeleton
 from saccade.tasks.classify import Classify
-from saccade.tasks.contract import Task
+from saccade.tasks.contract import OnBackbone, Task
 from saccade.tasks.detect import faster_rcnn, mask_rcnn
 from saccade.tasks.detect.contract import Detector
 from saccade.tasks.detect.task import Detect
+from saccade.tasks.segment import deconvnet, deeplab, fcn, pspnet, segnet, unet
+from saccade.tasks.segment.contract import Segmenter
+from saccade.tasks.segment.task import Segment
 
-Model = Backbone | Detector
+Model = Backbone | Detector | Segmenter
 
 MODELS: dict[str, Mapping[str, Callable[..., Model]]] = {
     "classify": BACKBONES,
@@ -43,9 +45,28 @@ MODELS: dict[str, Mapping[str, Callable[..., Model]]] = {
         "keypointrcnn_fpn": mask_rcnn.keypointrcnn_fpn,
         "keypointrcnn_resnet50_fpn": mask_rcnn.keypointrcnn_resnet50_fpn,
     },
+    "segment": {
+        "fcn32s": fcn.fcn32s,
+        "fcn16s": fcn.fcn16s,
+        "fcn8s": fcn.fcn8s,
+        "fcn": fcn.fcn,
+        "fcn_resnet50": fcn.fcn_resnet50,
+        "fcn_resnet101": fcn.fcn_resnet101,
+        "deconvnet": deconvnet.deconvnet,
+        "segnet": segnet.segnet,
+        "unet": unet.unet,
+        "pspnet": pspnet.pspnet,
+        "deeplabv3": deeplab.deeplabv3,
+        "deeplabv3_resnet50": deeplab.deeplabv3_resnet50,
+        "deeplabv3_resnet101": deeplab.deeplabv3_resnet101,
+    },
 }
 
-TASKS: dict[str, type[Classify] | type[Detect]] = {"classify": Classify, "detect": Detect}
+TASKS: dict[str, type[Classify] | type[Detect] | type[Segment]] = {
+    "classify": Classify,
+    "detect": Detect,
+    "segment": Segment,
+}
 
 
 def list_models(pattern: str = "*", task: str | None = None) -> list[str]:
@@ -108,14 +129,14 @@ def create_model(
     check_options(name, options)
     sizes = {"num_classes": num_classes, "in_channels": in_channels}
     model = build(**options, **{key: value for key, value in sizes.items() if value is not None})
+    if in_channels is not None:
+        model.in_channels = in_channels
     if weights is not None:
         load_weights(model, weights if isinstance(weights, Weights) else find_weights(name, weights, **options))
     if output_stride is not None:
         if not isinstance(model, Backbone):
             raise UsageError(f"output_stride is for backbones; {name} is made for the strides of its own")
-        probe = torch.empty(1, in_channels or model.in_channels, 512, 512, device="meta")
-        dilate(model, probe, output_stride, run=_maps)
-        model.strides = tuple(min(stride, output_stride) for stride in model.strides)
+        dilated(model, output_stride)
     # Convolutions are fastest in this order of memory, on processors and GPUs alike.
     return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (missing in torch's stubs)
 
@@ -168,10 +189,6 @@ def create_probe(
         raise UsageError(f"{name}: {error}") from None
 
 
-def _maps(model: Backbone, inputs: Tensor) -> list[Tensor]:
-    return model.maps(inputs)
-
-
 def load_weights(model: Model, weights: Weights) -> None:
     """Load a published file into a network, in place: all but its last layers must fit, and those too if they can.
 
@@ -187,7 +204,7 @@ def load_weights(model: Model, weights: Weights) -> None:
     # Older files lack these counters, and no output depends on them.
     optional = {key for key in own if key.endswith("num_batches_tracked")} | {k for k in auxiliary if k not in state}
     unfit_heads = [one for one in model.head if not (_under(own, (one,)) - optional) <= fits]
-    if unfit_heads and isinstance(model, Detector):
+    if unfit_heads and isinstance(model, OnBackbone):
         model.reset_head(unfit_heads)
     elif unfit_heads:
         unfit_heads = list(model.head)

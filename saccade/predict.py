@@ -1,6 +1,7 @@
 """From a run directory to predictions. A Predictor keeps no state: any number of threads may share one."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from saccade import checkpoint
 from saccade.checkpoint import Card
 from saccade.data.decode import Picture, render, to_picture
 from saccade.data.loader import collate
-from saccade.errors import SaccadeError
+from saccade.errors import SaccadeError, UsageError
 from saccade.layers.preprocess import Preprocess
 from saccade.models import Model, create_model, create_probe, create_task
 from saccade.precision import choose
@@ -29,9 +30,9 @@ class Predictor:
            three digits
     """
 
-    def __init__(self, model: Model, card: Card, precision: str = "float32") -> None:
+    def __init__(self, model: Model, card: Card, precision: str = "float32", **options: Any) -> None:
         self.model, self.card = model.eval().requires_grad_(False), card
-        self.task = create_task(card.task, card.classes, model, card.skeleton)
+        self.task = create_task(card.task, card.classes, model, card.skeleton, **options)
         self.device = next(model.parameters()).device
         self.preprocess = Preprocess(card.preprocessing).to(self.device)
         self.dtype = choose(precision, self.device)
@@ -52,14 +53,22 @@ class Predictor:
         sample = Sample(render(picture, view, self.card.preprocessing), 0, view, "")
         batch = collate([sample], self.card.preprocessing).to(self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.task.predict(self.model, self.preprocess(batch.images), batch)[0]
+            return self.task.predict(self.model, self.preprocess, batch)[0]
 
 
-def load(path: str | Path, device: str | None = None, precision: str = "float32") -> Predictor:
+def load(
+    path: str | Path,
+    device: str | None = None,
+    precision: str = "float32",
+    tile: int | None = None,
+    probabilities: bool = False,
+) -> Predictor:
     """The predictor of a run directory.
 
-    device     "cpu", "cuda" ...; None for a GPU where there is one
-    precision  "float32", "bfloat16", or "auto": bfloat16 where the machine is built for it
+    device         "cpu", "cuda" ...; None for a GPU where there is one
+    precision      "float32", "bfloat16", or "auto": bfloat16 where the machine is built for it
+    tile           of a segmenter: larger images are looked at in squares of so many pixels a side; None for 1024
+    probabilities  of a segmenter: its label maps keep those of all classes
 
     Raises UsageError when `path` is no run directory, SaccadeError when it is damaged or from a newer saccade.
     """
@@ -74,5 +83,8 @@ def load(path: str | Path, device: str | None = None, precision: str = "float32"
         model.load_state_dict(checkpoint.load_weights(folder))
     except RuntimeError as error:
         raise SaccadeError(f"{folder}/model.safetensors does not fit {card.model}: {error}") from None
+    of_maps = {name: value for name, value in (("tile", tile), ("probabilities", probabilities)) if value}
+    if of_maps and card.task != "segment":
+        raise UsageError(f"{min(of_maps)} is for networks that say what every pixel is; {card.model} does not")
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Predictor(model.to(chosen), card, precision)
+    return Predictor(model.to(chosen), card, precision, **of_maps)

@@ -22,13 +22,14 @@ class Preprocessing:
     """How an image becomes network input. Travels with the weights, so that it cannot drift.
 
     size    (height, width) of the network's input; of whole images the most it may be
-    resize  length in pixels the shorter side is scaled to
+    resize  length in pixels the shorter side is scaled to; 0 leaves windows of images as large as they are
     mode    "RGB" or "L" (grey)
     mean    one a channel, of pixels scaled to [0, 1]
     std     likewise
     frame   what is taken then: "crop" is the centre, of `size`; "whole" is all of it, scaled further down where it
             would be larger than `size`. Whole images differ in shape, and a batch is padded at the bottom and the right
-            to the largest of them, rounded up to a multiple of 32 pixels
+            to the largest of them, rounded up to a multiple of 32 pixels; "windows" is all of it too, however large:
+            training takes a window of at most `size` of it, and prediction goes over it in windows where it has to
     """
 
     size: Size = (224, 224)
@@ -36,7 +37,7 @@ class Preprocessing:
     mode: str = "RGB"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    frame: Literal["crop", "whole"] = "crop"
+    frame: Literal["crop", "whole", "windows"] = "crop"
 
     def __post_init__(self) -> None:
         channels = {"RGB": 3, "L": 1}.get(self.mode)
@@ -46,9 +47,9 @@ class Preprocessing:
             raise ValueError(f"{self.mode} needs {channels} values of mean and std but got {self.mean} and {self.std}")
         if min(self.std) <= 0:
             raise ValueError(f"Preprocessing.std must be above 0 but got {self.std}")
-        if self.frame not in ("crop", "whole"):
-            raise ValueError(f"Preprocessing.frame must be crop or whole but got {self.frame!r}")
-        if len(self.size) != 2 or min(self.size) < 1 or self.resize < 1:
+        if self.frame not in ("crop", "whole", "windows"):
+            raise ValueError(f"Preprocessing.frame must be crop, whole or windows but got {self.frame!r}")
+        if len(self.size) != 2 or min(self.size) < 1 or self.resize < (0 if self.frame == "windows" else 1):
             raise ValueError(f"size {self.size} and resize {self.resize} must be at least 1")
         if self.frame == "crop" and self.resize < max(self.size):
             raise ValueError(f"resize {self.resize} must be at least as long as size {self.size}, which is cut from it")
@@ -71,6 +72,11 @@ class Preprocessing:
         like = Preprocessing.standard((shorter, shorter), mode)
         return replace(like, size=(longer, longer), resize=shorter, frame="whole")
 
+    @staticmethod
+    def windows(side: int, mode: str = "RGB") -> "Preprocessing":
+        """Images pixel for pixel, of which training takes windows of `side` x `side`."""
+        return replace(Preprocessing.standard((side, side), mode), resize=0, frame="windows")
+
     @property
     def channels(self) -> int:
         """How many channels the network takes."""
@@ -87,6 +93,9 @@ class Preprocessing:
         source  (height, width) of the upright image
         factor  how many times as large as usual; of whole images the frame with them
         """
+        if self.frame == "windows":
+            scale = (self.resize / min(source) if self.resize else 1.0) * factor
+            return View.identity(source).resized((max(1, round(source[0] * scale)), max(1, round(source[1] * scale))))
         if self.frame == "whole":
             scale = min(self.resize / min(source), self.size[0] / source[0], self.size[1] / source[1]) * factor
             return View.identity(source).resized((max(1, round(source[0] * scale)), max(1, round(source[1] * scale))))
@@ -100,6 +109,8 @@ class Preprocessing:
     def scaled_to(self, side: int) -> "Preprocessing":
         """The same for networks that look at other sizes: crops of `side` pixels that keep their share of the image, or
         whole images whose shorter side has so many."""
+        if self.frame == "windows":
+            return replace(self, resize=side)
         if self.frame == "whole":
             longest = tuple(round(side * length / self.resize) for length in self.size)
             return replace(self, size=(longest[0], longest[1]), resize=side)
@@ -137,7 +148,7 @@ class Batch:
 
     images   [B, C, H, W] uint8 in [0, 255], channels-last in memory; smaller ones are at the top left
     targets  what the loss compares with, in network pixels: for classification [B] int64, labels 0..K-1; for
-             detection an `Instances` an image
+             detection an `Instances` an image, for segmentation [B, H, W] uint8, labels 0..K-1 or 255 for void
     views    one an image
     ids      one an image
     truths   what metrics compare with, in original pixels, one an image; None each in training
@@ -313,12 +324,14 @@ class Instances:
 class LabelMap:
     """What every pixel of one image is.
 
-    labels   [H, W] uint8, 0..K-1, background an ordinary class where the set has one; 255 is void: nobody says
-    classes  K names
+    labels         [H, W] uint8, 0..K-1, background an ordinary class where the set has one; 255 is void: nobody says
+    classes        K names
+    probabilities  [K, H, W] float16 in [0, 1], where a prediction was asked to keep them; None else
     """
 
     labels: np.ndarray
     classes: tuple[str, ...]
+    probabilities: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.labels.dtype != np.uint8 or self.labels.ndim != 2:
@@ -326,10 +339,25 @@ class LabelMap:
                 f"LabelMap.labels must be uint8 [H, W] but got {self.labels.dtype} {list(self.labels.shape)}"
             )
 
+    @property
+    def size(self) -> Size:
+        """(height, width)."""
+        return self.labels.shape[0], self.labels.shape[1]
+
+    def areas(self) -> dict[str, int]:
+        """How many pixels each class has, most first; classes without one are left out, void too."""
+        # Counting makes eight bytes of each pixel's one: not of a large map at once.
+        counts = np.zeros(VOID + 1, dtype=np.int64)
+        for row in range(0, len(self.labels), 256):
+            counts += np.bincount(self.labels[row : row + 256].ravel(), minlength=VOID + 1)
+        counts = counts[: len(self.classes)]
+        order = np.argsort(-counts, kind="stable")
+        return {self.classes[k]: int(counts[k]) for k in order if counts[k]}
+
 
 VOID = 255
 
-# What of a data set a task learns from: a class an image, or the things in it.
-Known = Literal["labels", "objects"]
+# What of a data set a task learns from: a class an image, the things in it, or a class a pixel.
+Known = Literal["labels", "objects", "label_maps"]
 
-Prediction = Classification | Instances
+Prediction = Classification | Instances | LabelMap

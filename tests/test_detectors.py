@@ -282,7 +282,7 @@ def test_predictions_lie_in_the_original_image() -> None:
     ]
     batch = Batch(torch.zeros(2, 3, 128, 96, dtype=torch.uint8), [None, None], views, ["a", "b"])
     task = create_task("detect", ("x", "y", "z"), model)
-    found = task.predict(model.eval(), torch.randn(2, 3, 128, 96), batch)
+    found = task.predict(model.eval(), lambda _: torch.randn(2, 3, 128, 96), batch)
     for one, size in zip(found, [(50, 40), (60, 30)], strict=True):
         assert one.size == size
         assert len(one) > 0

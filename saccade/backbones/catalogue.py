@@ -1,6 +1,11 @@
 """The networks that tell classes apart, each of which also hands out its maps to other tasks."""
 
+import inspect
 from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from saccade.backbones import (
     alexnet,
@@ -23,6 +28,7 @@ from saccade.backbones import (
 )
 from saccade.backbones.contract import Backbone
 from saccade.errors import unknown
+from saccade.layers.dilate import dilate
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "lenet": lenet.lenet,
@@ -87,13 +93,33 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
 }
 
 
-def encoder(name: str, in_channels: int = 3) -> Backbone:
+def encoder(name: str, in_channels: int = 3, output_stride: int | None = None, **options: Any) -> Backbone:
     """A network without its classifier, for what is built on its maps.
 
-    Raises UsageError, naming the nearest one, when there is none of this name.
+    output_stride  as of `dilated`
+    options        what its builder takes besides
+
+    Raises UsageError, naming the nearest one, when there is none of this name, or no such option.
     """
     if name not in BACKBONES:
         raise unknown("backbone", name, BACKBONES)
-    network = BACKBONES[name](num_classes=0, in_channels=in_channels)
-    network.name = name
+    known = inspect.signature(BACKBONES[name]).parameters
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {name} called", option, known)
+    network = BACKBONES[name](num_classes=0, in_channels=in_channels, **options)
+    network.name, network.in_channels = name, in_channels
+    return network if output_stride is None else dilated(network, output_stride)
+
+
+def dilated(network: Backbone, output_stride: int) -> Backbone:
+    """The same network, its filters dilated where they would stride on: its coarsest map has so many input pixels a
+    pixel."""
+    probe = torch.empty(1, network.in_channels, 512, 512, device="meta")
+    dilate(network, probe, output_stride, run=_maps)
+    network.strides = tuple(min(stride, output_stride) for stride in network.strides)
     return network
+
+
+def _maps(network: Backbone, inputs: Tensor) -> list[Tensor]:
+    return network.maps(inputs)

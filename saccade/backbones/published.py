@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -116,6 +116,18 @@ def _detector(file: str, **results: float) -> Published:
     )
 
 
+def _segmenter(file: str, mean_iou: float) -> Published:
+    """A file of torchvision's, trained on those of COCO's train2017 images that show one of Pascal VOC's classes."""
+    return Published(
+        url=f"https://download.pytorch.org/models/{file}",
+        sha256=file.rsplit("-", 1)[1].removesuffix(".pth"),
+        licence="BSD-3-Clause (code); COCO terms",
+        preprocessing=replace(Preprocessing.windows(480), resize=520),
+        classes="voc",
+        results={"mean_iou": mean_iou},
+    )
+
+
 WEIGHTS: dict[str, dict[str, Published]] = {
     "alexnet": {"imagenet": _torchvision("alexnet-owt-7be5be79.pth", 56.522, 79.066)},
     "vgg11": {"imagenet": _torchvision("vgg11-8a719046.pth", 69.020, 88.628)},
@@ -202,4 +214,8 @@ WEIGHTS: dict[str, dict[str, Published]] = {
     "keypointrcnn_resnet50_fpn": {
         "coco": _detector("keypointrcnn_resnet50_fpn_coco-fc266e95.pth", box=54.6, keypoint=65.0),
     },
+    "fcn_resnet50": {"coco": _segmenter("fcn_resnet50_coco-1167a1af.pth", 60.5)},
+    "fcn_resnet101": {"coco": _segmenter("fcn_resnet101_coco-7ecb50ca.pth", 63.7)},
+    "deeplabv3_resnet50": {"coco": _segmenter("deeplabv3_resnet50_coco-cd0a2569.pth", 66.4)},
+    "deeplabv3_resnet101": {"coco": _segmenter("deeplabv3_resnet101_coco-586e9e4e.pth", 67.4)},
 }

@@ -20,13 +20,13 @@ from saccade.backbones.contract import Backbone
 from saccade.layers.initialise import initialise_he
 from saccade.layers.local_response_norm import local_response_norm
 
-WIDTHS = (64, 128, 256, 512, 512)
-
 
 class VGG(Backbone):
     """Five stages of 3 x 3 convolutions, each before a pooling: maps at strides 1, 2, 4, 8 and 16.
 
     counts        of convolutions a stage (table 1)
+    ends          where in `features` each stage ends and its pooling stands
+    width         channels of the first stage; the paper has 64
     batch_norm    after each convolution
     local_norm    local response normalisation after the first stage
     third_kernel  size of the third filter of a stage
@@ -40,22 +40,24 @@ class VGG(Backbone):
         num_classes: int,
         in_channels: int,
         dropout: float,
+        width: int,
         *,
         batch_norm: bool = False,
         local_norm: bool = False,
         third_kernel: int = 3,
     ) -> None:
         super().__init__()
-        self.channels, self.strides = WIDTHS, (1, 2, 4, 8, 16)
+        self.channels = (width, 2 * width, 4 * width, 8 * width, 8 * width)
+        self.strides, self.counts = (1, 2, 4, 8, 16), tuple(counts)
         layers: list[nn.Module] = []
         self.ends: list[int] = []
         channels = in_channels
-        for width, count in zip(WIDTHS, counts, strict=True):
+        for out, count in zip(self.channels, counts, strict=True):
             for position in range(count):
                 kernel = third_kernel if position == 2 else 3
-                layers.append(nn.Conv2d(channels, width, kernel, padding=kernel // 2))
-                layers += [nn.BatchNorm2d(width), nn.ReLU()] if batch_norm else [nn.ReLU()]
-                channels = width
+                layers.append(nn.Conv2d(channels, out, kernel, padding=kernel // 2))
+                layers += [nn.BatchNorm2d(out), nn.ReLU()] if batch_norm else [nn.ReLU()]
+                channels = out
             self.ends.append(len(layers))
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
@@ -64,7 +66,7 @@ class VGG(Backbone):
         if not self.headless:
             self.avgpool = nn.AdaptiveAvgPool2d(7)  # nothing at 224 x 224
             self.classifier = nn.Sequential(
-                nn.Linear(512 * 7 * 7, 4096),
+                nn.Linear(channels * 7 * 7, 4096),
                 nn.ReLU(),
                 nn.Dropout(dropout),
                 nn.Linear(4096, 4096),
@@ -73,6 +75,16 @@ class VGG(Backbone):
                 nn.Linear(4096, num_classes),
             )
         initialise_he(self)
+
+    @property
+    def stages(self) -> list[tuple[nn.Sequential, nn.MaxPool2d]]:
+        """The layers of each stage, and the pooling after it."""
+        starts, stages = [0, *(end + 1 for end in self.ends)], []
+        for start, end in zip(starts, self.ends, strict=False):
+            pool = self.features[end]
+            assert isinstance(pool, nn.MaxPool2d)
+            stages.append((nn.Sequential(*list(self.features)[start:end]), pool))
+        return stages
 
     def maps(self, inputs: Tensor) -> list[Tensor]:
         maps = [self.norm(self.features[: self.ends[0]](inputs))]
@@ -86,51 +98,51 @@ class VGG(Backbone):
         return self.classifier(self.avgpool(self.features[-1](coarsest)).flatten(1))
 
 
-def vgg11(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+def vgg11(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
     """A: 133 million weights, 7.6e9 multiply-adds."""
-    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout)
+    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, width)
 
 
-def vgg11_lrn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+def vgg11_lrn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
     """A-LRN: A with AlexNet's local response normalisation after the first stage."""
-    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, local_norm=True)
+    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, width, local_norm=True)
 
 
-def vgg11_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+def vgg11_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
     """A with batch norm."""
-    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, batch_norm=True)
+    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, width, batch_norm=True)
 
 
-def vgg13(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+def vgg13(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
     """B: 133 million weights, 11.3e9 multiply-adds."""
-    return VGG((2, 2, 2, 2, 2), num_classes, in_channels, dropout)
+    return VGG((2, 2, 2, 2, 2), num_classes, in_channels, dropout, width)
 
 
-def vgg13_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+def vgg13_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
     """B with batch norm."""
-    return VGG((2, 2, 2, 2, 2), num_classes, in_channels, dropout, batch_norm=True)
+    return VGG((2, 2, 2, 2, 2), num_classes, in_channels, dropout, width, batch_norm=True)
 
 
-def vgg16_c(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+def vgg16_c(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
     """C: 134 million weights, 11.8e9 multiply-adds; the third filter of a stage is 1 x 1."""
-    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, third_kernel=1)
+    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, width, third_kernel=1)
 
 
-def vgg16(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+def vgg16(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
     """D: 138 million weights, 15.5e9 multiply-adds."""
-    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout)
+    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, width)
 
 
-def vgg16_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+def vgg16_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
     """D with batch norm."""
-    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, batch_norm=True)
+    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, width, batch_norm=True)
 
 
-def vgg19(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+def vgg19(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
     """E: 144 million weights, 19.6e9 multiply-adds."""
-    return VGG((2, 2, 4, 4, 4), num_classes, in_channels, dropout)
+    return VGG((2, 2, 4, 4, 4), num_classes, in_channels, dropout, width)
 
 
-def vgg19_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> VGG:
+def vgg19_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
     """E with batch norm."""
-    return VGG((2, 2, 4, 4, 4), num_classes, in_channels, dropout, batch_norm=True)
+    return VGG((2, 2, 4, 4, 4), num_classes, in_channels, dropout, width, batch_norm=True)

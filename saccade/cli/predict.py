@@ -15,11 +15,17 @@ def predict(
     score: Annotated[float, typer.Option(min=0, max=1, help="Detectors: leave out what is less sure than this.")] = 0.5,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Detectors: a folder for the pictures, drawn on, and found.json (COCO)."),
+        typer.Option("--out", "-o", help="A folder for the pictures, drawn on, and files of what was said of them."),
     ] = None,
     precision: Annotated[
         str, typer.Option(help="auto: bfloat16, where the machine is built for it; or float32.")
     ] = "float32",
+    tile: Annotated[
+        int | None, typer.Option(help="Segmenters: larger images are looked at in squares of so many pixels a side.")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Segmenters, with --out: keep those of all classes, as .npz.")
+    ] = False,
     skip_broken: SkipBroken = False,
     as_json: AsJson = False,
 ) -> None:
@@ -30,10 +36,10 @@ def predict(
     from saccade.data.decode import DecodeError
     from saccade.predict import load
     from saccade.recipes.predict import Drawn, as_dict, find_images, in_words, predict_all
-    from saccade.structures import Instances
+    from saccade.structures import Instances, LabelMap
 
     files = find_images(paths)
-    predictor, broken = load(run, precision=precision), 0
+    predictor, broken = load(run, precision=precision, tile=tile, probabilities=probabilities), 0
     classes = predictor.card.classes
     drawn = Drawn(out, predictor, files, score) if out is not None else None
     for path, prediction in predict_all(predictor, files):
@@ -43,7 +49,9 @@ def predict(
             if as_json:
                 print_json({"path": str(path), "error": prediction.reason})
             continue
-        where = drawn.add(path, prediction) if drawn is not None and isinstance(prediction, Instances) else None
+        where = (
+            drawn.add(path, prediction) if drawn is not None and isinstance(prediction, Instances | LabelMap) else None
+        )
         if as_json:
             drawing = {} if where is None else {"drawn": str(where)}
             print_json({"path": str(path)} | as_dict(prediction, classes, top, score) | drawing)

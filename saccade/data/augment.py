@@ -56,7 +56,8 @@ class Augmentation(BaseModel):
     flip                probability of mirroring left to right; flip_vertical likewise, top to bottom
     rotate              at most this many degrees either way; shear likewise
     scale               smallest and largest factor about the centre
-    zoom                smallest and largest factor on the image's size; of whole images the frame grows with it
+    zoom                smallest and largest factor on the image's size; of whole images the frame grows with it, of
+                        windows what they show shrinks
     brightness          at most this factor more or less; contrast and saturation likewise
     hue                 at most this share of the colour circle either way
     cast                at most this share of full brightness added to each channel
@@ -155,7 +156,7 @@ class Augmentation(BaseModel):
             view = preprocessing.view(source, zoom)
         else:
             view = self._random_crop(source, rng)
-            size = preprocessing.view(view.size, zoom).size if preprocessing.frame == "whole" else preprocessing.size
+            size = preprocessing.size if preprocessing.frame == "crop" else preprocessing.view(view.size, zoom).size
             view = view.resized(size)
         view = view.flipped(horizontal=rng.random() < self.flip, vertical=rng.random() < self.flip_vertical)
         if self.rotate or self.shear or self.scale != (1.0, 1.0):
@@ -164,7 +165,9 @@ class Augmentation(BaseModel):
         if self.shift:
             down, right = (round(rng.uniform(-self.shift, self.shift) * length) for length in view.size)
             view = view.then(translation(right, down))
-        return policy_steps.moved(view, steps) if steps else view
+        if steps:
+            view = policy_steps.moved(view, steps)
+        return _random_window(view, preprocessing.size, rng) if preprocessing.frame == "windows" else view
 
     def _random_crop(self, source: Size, rng: np.random.Generator) -> View:
         """A window of random area and shape (Szegedy et al. 2015, section 6); the largest centred one if none fits."""
@@ -243,6 +246,13 @@ class Augmentation(BaseModel):
             turn = np.array([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
             mixing = FROM_YIQ @ turn @ YIQ @ mixing
         return mixing
+
+
+def _random_window(view: View, size: Size, rng: np.random.Generator) -> View:
+    """A window of at most (height, width) of what a view shows."""
+    height, width = (min(own, most) for own, most in zip(view.size, size, strict=True))
+    top, left = int(rng.integers(view.size[0] - height + 1)), int(rng.integers(view.size[1] - width + 1))
+    return view.cropped(top, left, (height, width))
 
 
 def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from saccade.data.findings import DataError
+from saccade.progress import track
 from saccade.structures import VOID, LabelMap
 
 UNKNOWN = 254
@@ -108,8 +109,25 @@ class LabelMaps:
         source = self.maps[image]
         return str(source) if isinstance(source, Path) else f"map {image}"
 
+    def renamed(self, classes: tuple[str, ...]) -> "LabelMaps":
+        """The same maps with the labels that other classes have, which must include their own names."""
+        numbers = {own: classes.index(name) for own, name in enumerate(self.classes)}
+        coding = {value: numbers.get(label, label) for value, label in self.coding.items()}
+        return replace(self, classes=classes, coding=coding, colours=None)
+
     def take(self, indices: Sequence[int] | np.ndarray) -> "LabelMaps":
         """Only these images, in this order."""
         if isinstance(self.maps, Sequence):
             return replace(self, maps=[self.maps[i] for i in indices])
         return replace(self, maps=self.maps[np.asarray(indices, dtype=np.int64)])
+
+
+def pixels_of(maps: LabelMaps, doing: str) -> np.ndarray:
+    """How many pixels each class has, [K] int64.
+
+    doing  what the progress bar calls it
+    """
+    counts = np.zeros(VOID + 1, dtype=np.int64)
+    for image in track(range(len(maps)), doing, len(maps)):
+        counts += np.bincount(maps[image].labels.ravel(), minlength=VOID + 1)
+    return counts[: len(maps.classes)]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from saccade.data.decode import render
 from saccade.data.source import Split
 from saccade.data.targets import target_of, truth_of
 from saccade.errors import SaccadeError, UsageError
-from saccade.structures import Batch, Known, Preprocessing, Sample, Size
+from saccade.structures import VOID, Batch, Known, LabelMap, Preprocessing, Sample, Size
 
 POOL = 16  # batches whose images are sorted by shape together
 
@@ -64,7 +65,8 @@ class Dataset:
 
 
 def collate(samples: Sequence[Sample], preprocessing: Preprocessing) -> Batch:
-    """Samples as a batch; its images are channels-last in memory. Smaller ones are padded in the mean colour."""
+    """Samples as a batch; its images are channels-last in memory. Smaller ones are padded in the mean colour, their
+    maps of labels with void."""
     multiple, shapes = preprocessing.multiple, np.array([sample.image.shape[:2] for sample in samples])
     height, width = (-(-shapes.max(axis=0) // multiple) * multiple).tolist()
     if (shapes == (height, width)).all():
@@ -77,11 +79,23 @@ def collate(samples: Sequence[Sample], preprocessing: Preprocessing) -> Batch:
     targets = [sample.target for sample in samples]
     return Batch(
         images=torch.from_numpy(images).permute(0, 3, 1, 2),
-        targets=torch.tensor(targets) if isinstance(targets[0], int) else targets,
+        targets=_together(targets, (height, width)),
         views=[sample.view for sample in samples],
         ids=[sample.id for sample in samples],
         truths=[sample.truth for sample in samples],
     )
+
+
+def _together(targets: list[Any], size: Size) -> Any:
+    """What the losses compare with: labels as one tensor [B], maps of labels as one [B, H, W] uint8, all else as is."""
+    if isinstance(targets[0], int):
+        return torch.tensor(targets)
+    if not isinstance(targets[0], LabelMap):
+        return targets
+    maps = np.full((len(targets), *size), VOID, dtype=np.uint8)
+    for own, target in zip(maps, targets, strict=True):
+        own[: target.size[0], : target.size[1]] = target.labels
+    return torch.from_numpy(maps)
 
 
 class Loader:
@@ -104,7 +118,7 @@ class Loader:
             )
         self.dataset, self.shuffle, self.rank, self.world = dataset, shuffle, rank, world
         self.workers = workers
-        alone = dataset.preprocessing.frame == "whole" and not shuffle
+        alone = dataset.preprocessing.frame != "crop" and not shuffle
         self.batch_size = 1 if alone else min(batch_size, len(dataset))
         if shuffle and self.batch_size % world:
             raise SaccadeError(

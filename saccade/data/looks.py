@@ -14,8 +14,9 @@ from saccade.data.findings import DataError
 from saccade.data.label_maps import UNKNOWN, LabelMaps
 from saccade.data.near_copies import SMALLEST, fingerprint
 from saccade.data.source import Split
+from saccade.data.targets import truth_of
 from saccade.progress import track
-from saccade.structures import VOID
+from saccade.structures import VOID, Known
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,23 @@ def looks_of(split: Split, what: str) -> list[Look]:
     return _in_parallel(lambda index: _look(split, index), len(split), what)
 
 
-def broken_images(split: Split, what: str) -> dict[int, str]:
-    """The images of a split that cannot be decoded: {index: reason}. Reads every one, in parallel, with a bar."""
+def broken_images(split: Split, what: str, known: Known = "labels") -> dict[int, str]:
+    """The images of a split that cannot be used: {index: reason}. Reads every one, in parallel, with a bar.
+
+    known  what will be asked of the data: of "label_maps" each image's is read too
+    """
 
     def reason(index: int) -> str | None:
         try:
             # Every byte of the file passes the decoder, but few pixels are made.
-            split.open(index).pixels("RGB", shrink=16)
+            picture = split.open(index)
+            picture.pixels("RGB", shrink=16)
+            if known == "label_maps" and split.label_maps is not None:
+                truth_of(split, index, picture.size, known)
         except DecodeError as error:
             return error.reason
+        except DataError as error:
+            return str(error)
         return None
 
     if isinstance(split.images, np.ndarray):

@@ -12,6 +12,7 @@ from saccade.data.findings import DataError, Findings, told
 from saccade.data.label_maps import LabelMaps
 from saccade.data.objects import Objects
 from saccade.errors import UsageError, unknown
+from saccade.structures import Known
 
 
 class Images(Protocol):
@@ -105,14 +106,36 @@ def labels_of(split: Split) -> np.ndarray:
     return split.labels
 
 
+def maps_of(split: Split) -> LabelMaps:
+    """The class of every pixel; raises DataError where nobody says it."""
+    if split.label_maps is None:
+        marked = "things in the images are" if split.objects is not None else "each image is"
+        raise DataError(
+            f"this data says what {marked}, not what every pixel is, which segmentation needs; give images/ and masks/ "
+            f"side by side, PNG files of the same names, a value a class"
+        )
+    return split.label_maps
+
+
+def classes_of(source: "Source", known: Known) -> tuple[str, ...]:
+    """The classes of what is learnt: those of the label maps may have a background that things have not."""
+    if known != "label_maps":
+        return source.classes
+    return maps_of(next(iter(source.splits.values()))).classes
+
+
 def content_of(split: Split) -> bytes:
-    """What is known of the images, byte for byte: equal only where it is the same."""
+    """What is known of the images, byte for byte: equal only where it is the same. Of maps in files their sizes."""
     parts = [] if split.labels is None else [split.labels]
     if split.objects is not None:
         objects = split.objects
         parts += [objects.starts, objects.boxes, objects.labels, objects.crowd, objects.difficult]
         parts += [] if objects.keypoints is None else [objects.keypoints]
         parts += [] if objects.masks is None else [objects.masks.points, objects.masks.counts]
+    maps = split.label_maps
+    if maps is not None and isinstance(maps.maps, Sequence):
+        stored = [one.stat().st_size if isinstance(one, Path) else one.tobytes() for one in maps.maps]
+        parts.append(np.frombuffer(repr((stored, sorted(maps.coding.items()))).encode(), dtype=np.uint8))
     return b"".join(part.tobytes() for part in parts)
 
 

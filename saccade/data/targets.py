@@ -6,20 +6,20 @@ from typing import Any
 import numpy as np
 
 from saccade.data.augment import Look
-from saccade.data.bend import move_instances
+from saccade.data.bend import move_instances, move_labels
 from saccade.data.findings import DataError
 from saccade.data.source import Split, labels_of
 from saccade.geometry import boxes as geometry
 from saccade.geometry.masks import box
 from saccade.geometry.view import Size
-from saccade.structures import Instances, Known
+from saccade.structures import Instances, Known, LabelMap
 
 # Of a thing that training moves over the edge of the image: how much must still be inside, and how many pixels across.
 SEEN, ACROSS = 0.1, 0.1
 
 
 def truth_of(split: Split, index: int, size: Size, known: Known) -> Any:
-    """What is known of one image, in original pixels: its label 0..K-1, or its `Instances`.
+    """What is known of one image, in original pixels: its label 0..K-1, its `Instances`, or its `LabelMap`.
 
     size  (height, width) of the upright image
 
@@ -27,6 +27,8 @@ def truth_of(split: Split, index: int, size: Size, known: Known) -> Any:
     """
     if known == "labels":
         return int(labels_of(split)[index])
+    if known == "label_maps":
+        return _map_of(split, index, size)
     if split.objects is None:
         raise DataError(
             "this data does not say where things are, which detection needs: "
@@ -35,8 +37,25 @@ def truth_of(split: Split, index: int, size: Size, known: Known) -> Any:
     return replace(split.objects[index], size=size)
 
 
+def _map_of(split: Split, index: int, size: Size) -> LabelMap:
+    if split.label_maps is None:
+        raise DataError(
+            "this data does not say of every pixel what it is, which segmentation needs: "
+            "it takes images/ and masks/ side by side, PNG files of the same names, a value a class"
+        )
+    truth = split.label_maps[index]
+    if truth.size != size:
+        raise DataError(
+            f"{split.label_maps.where(index)}: has {truth.size[0]} x {truth.size[1]} pixels (height x width), but its "
+            f"image {split.ids[index]} has {size[0]} x {size[1]}; a mask must be as large as its image"
+        )
+    return truth
+
+
 def target_of(split: Split, truth: Any, look: Look) -> Any:
     """The same in network pixels, of an image as training sees it."""
+    if isinstance(truth, LabelMap):
+        return move_labels(truth, look.view, look.field)
     if not isinstance(truth, Instances):
         return truth
     # Regions with many things and things that do not count are no examples to learn from.

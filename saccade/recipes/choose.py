@@ -9,6 +9,7 @@ import torch
 
 from saccade.backbones.weights import at_hand
 from saccade.data.decode import DecodeError
+from saccade.data.label_maps import LabelMaps
 from saccade.data.objects import Objects
 from saccade.data.source import Source, Split, labels_of
 from saccade.errors import UsageError
@@ -48,6 +49,8 @@ def choose(source: Source, weights: str | Path | None = None, adapt: str | None 
     train = source.splits.get("train") or next(iter(source.splits.values()))
     if train.objects is not None and train.labels is None:
         return _detector(train, train.objects, weights, adapt)
+    if train.label_maps is not None and train.labels is None:
+        return _segmenter(train, train.label_maps, weights, adapt)
     per_class = len(labels_of(train)) / max(1, len(source.classes))
     side, is_grey = _looks(train)
     # Before some are held out, where the set is not divided yet.
@@ -96,6 +99,25 @@ def _detector(train: Split, objects: Objects, weights: str | Path | None, adapt:
     backbone = near[0] if near else names[0]
     why = f"{seen}: no COCO weights are at hand, so its backbone, {backbone}, starts from ImageNet's"
     return Choice(f"{kind}_fpn", "imagenet", adapt or "finetune", why, {"backbone": backbone})
+
+
+def _segmenter(train: Split, maps: LabelMaps, weights: str | Path | None, adapt: str | None) -> Choice:
+    """A U-Net, on the best backbone at hand."""
+    seen = f"{len(train):,} training images, {len(maps.classes)} classes of pixels"
+    if weights is not None and weights != "imagenet":
+        raise UsageError(f"{weights} is a file of one network; say which with --model")
+    if adapt == "probe":
+        raise UsageError("a probe tells classes of whole images apart, and here pixels are marked; choose finetune")
+    names = ON_A_GPU if torch.accelerator.is_available() else ON_A_PROCESSOR
+    near = [name for name in names if at_hand(name, "imagenet")]
+    if adapt == "scratch" or (weights is None and not near and adapt is None):
+        reason = "scratch was asked for" if adapt else "no weights are at hand; --weights imagenet fetches some"
+        return Choice("unet", None, "scratch", f"{seen}: {reason}", {"backbone": "resnet18"})
+    if not near and weights is None:
+        raise UsageError(f"{adapt} needs weights to start from, and none are at hand; give --weights imagenet")
+    backbone = near[0] if near else names[0]
+    why = f"{seen}: a U-Net keeps fine outlines, and its way down, {backbone}, starts from ImageNet's weights"
+    return Choice("unet", "imagenet", adapt or "finetune", why, {"backbone": backbone})
 
 
 def _from_scratch(adapt: str | None, side: int, are_glyphs: bool, seen: str) -> tuple[str, None, str, str]:

@@ -11,7 +11,7 @@ from saccade.data import source as sources
 from saccade.data.findings import DataError
 from saccade.data.loader import Dataset, Loader
 from saccade.data.looks import broken_images
-from saccade.data.source import Source, Split, labels_of
+from saccade.data.source import Source, Split, classes_of, labels_of
 from saccade.predict import Predictor, load
 from saccade.progress import Progress
 from saccade.training.loop import evaluate as run_loop
@@ -21,18 +21,20 @@ from saccade.training.loop import evaluate as run_loop
 class Evaluation:
     """What a model is worth on one split.
 
-    split    its name
-    note     what should be known beside the numbers
-    data     its images
-    metric   every image's outcome
-    result   the numbers, as in metrics.json
-    skipped  images that could not be read, with the reason
+    split      its name
+    note       what should be known beside the numbers
+    data       its images
+    metric     every image's outcome
+    result     the numbers, as in metrics.json
+    predictor  what was measured, for whoever wants to look again
+    skipped    images that could not be read, with the reason
     """
 
     split: str
     data: Split
     metric: Any
     result: dict[str, float]
+    predictor: Predictor
     skipped: tuple[str, ...] = ()
     note: str = ""
 
@@ -63,7 +65,7 @@ def evaluate(
     source = sources.read(data)
     name, split = _choose(source)
     split = _relabelled(split, source, predictor)
-    broken = broken_images(split, "reading")
+    broken = broken_images(split, "reading", predictor.task.known)
     skipped = tuple(f"{split.ids[index]}: {reason}" for index, reason in broken.items())
     if skipped and not skip_broken:
         raise DataError(
@@ -87,7 +89,7 @@ def evaluate_split(
     """Measure a model on what a loader gives."""
     with Progress(f"evaluating {name}", len(loader.dataset)) as progress:
         metric = run_loop(predictor.task, predictor.model, predictor.preprocess, loader, accelerator, progress)
-    return Evaluation(name, loader.dataset.split, metric, metric.result())
+    return Evaluation(name, loader.dataset.split, metric, metric.result(), predictor)
 
 
 def _choose(source: Source) -> tuple[str, Split]:
@@ -99,15 +101,18 @@ def _choose(source: Source) -> tuple[str, Split]:
 
 def _relabelled(split: Split, source: Source, predictor: Predictor) -> Split:
     """The labels as the model counts them, by the names of the classes."""
-    classes = predictor.card.classes
-    unknown = [name for name in source.classes if name not in classes]
+    classes, known = predictor.card.classes, predictor.task.known
+    own = classes_of(source, known)
+    unknown = [name for name in own if name not in classes]
     if unknown:
         raise DataError(
             f"{source.name} has classes that the model does not know: {', '.join(unknown[:5])}; "
             f"it knows {', '.join(classes[:10])}"
         )
-    numbers = np.array([classes.index(name) for name in source.classes], dtype=np.int64)
-    if predictor.task.known == "labels":
+    numbers = np.array([classes.index(name) for name in own], dtype=np.int64)
+    if split.label_maps is not None and known == "label_maps":
+        return replace(split, label_maps=split.label_maps.renamed(classes))
+    if known == "labels":
         return Split(split.images, split.ids, numbers[labels_of(split)])
     if split.objects is None:
         raise DataError(f"{source.name} does not say where things are, and {predictor.card.model} finds things")

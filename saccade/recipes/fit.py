@@ -13,7 +13,7 @@ from saccade.backbones.probed import Probed
 from saccade.checkpoint import Card
 from saccade.data import source as sources
 from saccade.data.hold_out import hold_out
-from saccade.data.source import Source
+from saccade.data.source import Source, classes_of
 from saccade.errors import SaccadeError, UsageError
 from saccade.models import (
     TASKS,
@@ -139,23 +139,25 @@ def fit(
 
     for note in source.notes:
         display.say(f"note: {note}")
-    source, skipped = without_broken(source, skip_broken, accelerator)
-    source = hold_out(source, config.hold_out, config.seed, TASKS[task].known)
+    known = TASKS[task].known
+    source, skipped = without_broken(source, skip_broken, accelerator, known)
+    source = hold_out(source, config.hold_out, config.seed, known)
     check_task(model, task, source)
-    for note in missing_classes(source):
+    classes = classes_of(source, known)
+    for note in missing_classes(source, known):
         display.say(f"note: {note}")
     skeleton = skeleton_of(source) if "num_keypoints" in options_of(model) else None
     built |= {"num_keypoints": len(skeleton.names)} if skeleton else {}
     config = config.model_copy(update={"augmentation": augmentation_for(config, source.splits["train"], task)})
     torch.manual_seed(keyed.seed(config.seed, "weights"))
-    network = network_for(model, source, found, adapt, config, built)
+    network = network_for(model, len(classes), found, adapt, config, built)
     check_finds(network, source)
     preprocessing = preprocessing_for(network, found, config)
     check_size(network, preprocessing)
     card = Card(
         model=model,
         task=task,
-        classes=source.classes,
+        classes=classes,
         preprocessing=preprocessing,
         adapt=adapt,
         weights=str(weights or ""),
@@ -171,7 +173,7 @@ def fit(
     _begin_folder(folder, card, resume, accelerator)
     if test is not None:
         checkpoint.write(folder / RATE_TEST, json.dumps(asdict(test)))
-    display.say(_announcement(source, network, model, config, accelerator))
+    display.say(_announcement(source, len(classes), network, model, config, accelerator))
     try:
         position = probe(job, network) if isinstance(network, Probed) else train(job, resume)
     except SaccadeError:
@@ -195,13 +197,15 @@ def _begun(folder: Path) -> Choice | None:
     return Choice(card.model, card.weights or None, card.adapt, "what was begun", card.config.get("network", {}))
 
 
-def _announcement(source: Source, network: Model, name: str, config: Config, accelerator: Accelerator) -> str:
+def _announcement(
+    source: Source, classes: int, network: Model, name: str, config: Config, accelerator: Accelerator
+) -> str:
     """What is about to happen, in one line."""
     images = ", ".join(f"{len(split):,} {split_name}" for split_name, split in source.splits.items())
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     dtype = str(precision.choose(config.precision, accelerator.device)).removeprefix("torch.")
     return (
-        f"{source.name}: {images} images, {len(source.classes)} classes; {name}, {millions:.2f} million weights; "
+        f"{source.name}: {images} images, {classes} classes; {name}, {millions:.2f} million weights; "
         f"{dtype} on {accelerator.num_processes} x {accelerator.device.type}"
     )
 

@@ -9,14 +9,14 @@ from accelerate.utils import broadcast_object_list
 from pydantic import ValidationError
 
 from saccade import checkpoint
-from saccade.backbones.contract import Backbone
 from saccade.checkpoint import Card
 from saccade.data.findings import DataError
 from saccade.data.looks import broken_images
 from saccade.data.objects import Objects
 from saccade.data.source import Source, Split, labels_of
 from saccade.errors import SaccadeError, UsageError
-from saccade.structures import Preprocessing, Skeleton
+from saccade.models import Model
+from saccade.structures import Known, Preprocessing, Skeleton
 from saccade.tasks.detect.contract import Detector
 from saccade.training.config import FREE_TO_CHANGE, Config, explain_validation
 from saccade.wording import counted
@@ -44,11 +44,13 @@ def check_folder(folder: Path, resume: bool) -> None:
         raise UsageError(f"{folder} is not empty and not a run directory (it has no model.toml); choose another --out")
 
 
-def without_broken(source: Source, skip: bool, accelerator: Accelerator) -> tuple[Source, list[str]]:
+def without_broken(
+    source: Source, skip: bool, accelerator: Accelerator, known: Known = "labels"
+) -> tuple[Source, list[str]]:
     """The set without its broken images, and what they are. Without `skip` the first of them ends it here."""
-    found = [
-        {n: broken_images(s, f"reading {n}") for n, s in source.splits.items()} if accelerator.is_main_process else {}
-    ]
+    found: list[dict[str, dict[int, str]]] = [{}]
+    if accelerator.is_main_process:
+        found = [{name: broken_images(split, f"reading {name}", known) for name, split in source.splits.items()}]
     broadcast_object_list(found)
     splits: dict[str, Split] = {}
     skipped: list[str] = []
@@ -58,8 +60,9 @@ def without_broken(source: Source, skip: bool, accelerator: Accelerator) -> tupl
         splits[name] = split.take([i for i in range(len(split)) if i not in broken]) if broken else split
     if skipped and not skip:
         more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+        what = "used" if known == "label_maps" else "read"
         raise DataError(
-            f"{len(skipped)} of the images in {source.name} cannot be read:\n  "
+            f"{len(skipped)} of the images in {source.name} cannot be {what}:\n  "
             + "\n  ".join(skipped[:10])
             + more
             + "\nFetch them again, remove them, or go on without them with --skip-broken"
@@ -72,6 +75,15 @@ def check_task(model: str, task: str, source: Source) -> None:
     train = source.splits["train"]
     if task == "classify":
         _check_labels(source, np.bincount(labels_of(train), minlength=len(source.classes)))
+        return
+    if task == "segment":
+        for name, split in source.splits.items():
+            if split.label_maps is None:
+                marked = "one class an image" if split.labels is not None else "things marked by boxes or outlines"
+                raise DataError(
+                    f"{source.name} ({name}) has {marked}, but {model} learns what every pixel is; choose a network "
+                    f"for that (saccade models), or give images/ and masks/ side by side, PNG files of the same names"
+                )
         return
     for name, split in source.splits.items():
         if split.objects is None:
@@ -89,12 +101,12 @@ def _learnt(objects: Objects) -> np.ndarray:
     return ~(objects.crowd | objects.difficult)
 
 
-def missing_classes(source: Source) -> list[str]:
+def missing_classes(source: Source, known: Known = "labels") -> list[str]:
     """What evaluation cannot know, in words: classes without an image, or a thing, in a split."""
     notes = []
     for name, split in source.splits.items():
         labels = split.labels if split.labels is not None else None if split.objects is None else split.objects.labels
-        if labels is None:
+        if labels is None or known == "label_maps":
             continue
         counts = np.bincount(labels, minlength=len(source.classes))
         without = [own for own, count in zip(source.classes, counts, strict=True) if not count]
@@ -117,7 +129,7 @@ def _check_labels(source: Source, counts: np.ndarray) -> None:
             raise DataError(f"the class {name!r} has no image left to train on; add some, or remove it")
 
 
-def check_finds(network: Backbone | Detector, source: Source) -> None:
+def check_finds(network: Model, source: Source) -> None:
     """Raise DataError when the network finds what the data does not mark."""
     if not isinstance(network, Detector):
         return
@@ -144,9 +156,11 @@ def skeleton_of(source: Source) -> Skeleton | None:
 
 
 @torch.no_grad()
-def check_size(network: Backbone | Detector, preprocessing: Preprocessing) -> None:
+def check_size(network: Model, preprocessing: Preprocessing) -> None:
     """One look at nothing, before anything is written: not every network can take every size."""
     height, width = preprocessing.size
+    if preprocessing.frame == "windows":
+        height, width = min(height, 256), min(width, 256)  # any size will do, and a large one takes its time
     if preprocessing.frame == "whole":
         height = width = -(-preprocessing.resize // preprocessing.multiple) * preprocessing.multiple
     try:

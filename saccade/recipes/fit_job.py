@@ -13,18 +13,23 @@ from saccade.backbones.stages import stages_of
 from saccade.backbones.weights import Weights
 from saccade.checkpoint import Card
 from saccade.data.augment import Augmentation
+from saccade.data.label_maps import pixels_of
 from saccade.data.loader import Dataset, Loader
 from saccade.data.policies import POLICIES
-from saccade.data.source import Source, Split, content_of, labels_of
+from saccade.data.source import Source, Split, content_of, labels_of, maps_of
 from saccade.layers.preprocess import Preprocess
 from saccade.models import Model, create_model, create_probe, create_task
 from saccade.structures import Preprocessing
 from saccade.tasks.contract import Task
+from saccade.tasks.segment.losses import balanced as pixel_balance
 from saccade.training.config import Config
 from saccade.training.display import Display
 from saccade.training.freeze import norms_of, plan
 from saccade.training.loop import Job
 from saccade.training.optim import make_optimiser, parameter_groups
+
+# How images vary where what is marked in them must stay.
+SHOWN_AS = {"detect": "objects", "segment": "pixels"}
 
 
 def augmentation_for(config: Config, train: Split, task: str) -> Augmentation | str:
@@ -32,8 +37,8 @@ def augmentation_for(config: Config, train: Split, task: str) -> Augmentation | 
     choice = config.augmentation
     if isinstance(choice, Augmentation):
         return choice
-    if choice == "auto" and task == "detect":
-        choice = "objects"
+    if choice == "auto" and task in SHOWN_AS:
+        choice = SHOWN_AS[task]
     if choice == "auto":
         picture = train.open(0)
         pixels = picture.pixels("RGB")[0]
@@ -43,22 +48,24 @@ def augmentation_for(config: Config, train: Split, task: str) -> Augmentation | 
 
 
 def network_for(
-    name: str, source: Source, found: Weights | None, adapt: str, config: Config, built: dict[str, Any]
+    name: str, classes: int, found: Weights | None, adapt: str, config: Config, built: dict[str, Any]
 ) -> Model:
     channels = found.preprocessing.channels if found and found.preprocessing else None
     if adapt == "probe":
-        return create_probe(name, len(source.classes), found, channels, config.layer)
-    return create_model(name, len(source.classes), weights=found, in_channels=channels, **built)
+        return create_probe(name, classes, found, channels, config.layer)
+    return create_model(name, classes, weights=found, in_channels=channels, **built)
 
 
 def preprocessing_for(network: Model, found: Weights | None, config: Config) -> Preprocessing:
-    """The weights' own, else what the network was designed for. A detector on a classifier's weights takes their
+    """The weights' own, else what the network was designed for. What is built on a classifier's weights takes their
     colours, but sees whole images."""
     own = network.standard_preprocessing()
     if found and found.preprocessing:
         theirs = found.preprocessing
         same = theirs.frame == own.frame
         own = theirs if same else replace(own, mode=theirs.mode, mean=theirs.mean, std=theirs.std)
+    if config.window is not None:
+        own = replace(own, size=(config.window, config.window))
     return own if config.size is None else own.scaled_to(config.size)
 
 
@@ -109,14 +116,20 @@ def as_evaluated(split: Split, card: Card, task: Task) -> Dataset:
 
 
 def _weighing(card: Card, source: Source, config: Config) -> dict[str, Any]:
-    """What the loss of a classifier is told besides."""
-    if card.task != "classify":
-        return {}
+    """What the loss is told besides."""
     balanced = config.class_weights == "balanced"
-    return {
-        "label_smoothing": config.label_smoothing,
-        "class_weights": _class_weights(source) if balanced else None,
-    }
+    if card.task == "classify":
+        weights = _class_weights(source) if balanced else None
+        return {"label_smoothing": config.label_smoothing, "class_weights": weights}
+    if card.task == "segment":
+        counts = pixels_of(maps_of(source.splits["train"]), "counting pixels") if balanced else None
+        return {
+            "losses": config.loss.split("+"),
+            "class_weights": None if counts is None else pixel_balance(counts),
+            "border": config.border,
+            "border_sigma": config.border_sigma,
+        }
+    return {}
 
 
 def _class_weights(source: Source) -> list[float]:

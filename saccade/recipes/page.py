@@ -14,7 +14,7 @@ import tomli_w
 from saccade import __version__, checkpoint
 from saccade.checkpoint import Card
 from saccade.data.loader import Dataset
-from saccade.recipes import classify_page, detect_page
+from saccade.recipes import classify_page, detect_page, segment_page
 from saccade.recipes.evaluate import Evaluation
 from saccade.report import plots
 from saccade.report.draw import draw
@@ -33,12 +33,12 @@ from saccade.report.page import (
     Tile,
     render,
 )
-from saccade.structures import Instances
+from saccade.structures import Instances, LabelMap
 from saccade.training.display import clock
 
 SAMPLES = 16
 RATE, EPOCHS = "rate/", 20
-OF_TASK = {"classify": classify_page, "detect": detect_page}
+OF_TASK = {"classify": classify_page, "detect": detect_page, "segment": segment_page}
 RATE_TEST = "learning_rates.json"  # of a run directory: what a range test saw
 
 
@@ -147,13 +147,18 @@ def _samples(train: Dataset, classes: tuple[str, ...]) -> Pictures:
     for index in np.linspace(0, len(train) - 1, min(SAMPLES, len(train))).astype(int):
         sample = train[0, int(index)]
         image = sample.image
-        if isinstance(sample.target, Instances):
+        if isinstance(sample.target, Instances | LabelMap):
             shown = image if image.shape[2] == 3 else image.repeat(3, axis=2)
             image = draw(shown, sample.target, classes, objects.skeleton if objects else None)
         tiles.append(Tile(image, str(train.split.ids[index])))
     (height, width), own = train.preprocessing.size, train.preprocessing
-    size = f"{height} x {width}" if own.frame == "crop" else f"about {own.resize} on the shorter side"
-    return Pictures(tiles, f"Training images after augmentation, {size} pixels.", large=train.known == "objects")
+    sizes = {
+        "crop": f"{height} x {width}",
+        "whole": f"about {own.resize} on the shorter side",
+        "windows": f"windows of at most {height} x {width}",
+    }
+    size = sizes[own.frame]
+    return Pictures(tiles, f"Training images after augmentation, {size} pixels.", large=train.known != "labels")
 
 
 def _settings(card: Card) -> Section:

@@ -1,5 +1,6 @@
 """What is on these pictures?"""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,21 @@ import numpy as np
 from PIL import Image
 
 from saccade import checkpoint
+from saccade.checkpoint import Card
 from saccade.data.decode import SUFFIXES, DecodeError, FilePicture
 from saccade.data.formats.coco_found import annotation_of, encode
+from saccade.data.formats.mask_classes import classes_file
 from saccade.errors import UsageError
 from saccade.predict import Predictor, load
 from saccade.progress import track
+from saccade.recipes.thumbnail import small_view
 from saccade.report.draw import draw
-from saccade.structures import Instances, Prediction
+from saccade.report.palette import colour
+from saccade.structures import VOID, Instances, LabelMap, Prediction
 from saccade.wording import counted
 
-FOUND = "found.json"
+FOUND, AREAS, MASKS = "found.json", "areas.json", "masks"
+LARGEST = 2048  # pixels of the longer side of a drawn label map
 
 
 def predict_all(run: str | Path | Predictor, paths: Sequence[Path]) -> Iterator[tuple[Path, Prediction | DecodeError]]:
@@ -43,11 +49,15 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
 
 def in_words(prediction: Prediction, classes: Sequence[str], top: int = 5, sure: float = 0.5) -> str:
-    """One line: the most likely classes, or the things that were found.
+    """One line: the most likely classes, the things that were found, or how much of the image each class has.
 
     top   how many classes or things
     sure  the least score of a thing
     """
+    if isinstance(prediction, LabelMap):
+        total = prediction.labels.size
+        shares = [f"{name} {100 * area / total:.1f} %" for name, area in prediction.areas().items()]
+        return "  ".join(shares[:top] + ([f"and {len(shares) - top} more"] if len(shares) > top else []))
     if not isinstance(prediction, Instances):
         return "  ".join(f"{name} {100 * score:.1f} %" for name, score in prediction.top(top))
     things = surer(prediction, sure)
@@ -58,8 +68,10 @@ def in_words(prediction: Prediction, classes: Sequence[str], top: int = 5, sure:
 
 
 def as_dict(prediction: Prediction, classes: Sequence[str], top: int = 5, sure: float = 0.5) -> dict[str, Any]:
-    """For JSON: the most likely classes; or every thing of a score of at least `sure`, its box as x, y, width, height,
-    as COCO writes it."""
+    """For JSON: the most likely classes; every thing of a score of at least `sure`, its box as x, y, width, height,
+    as COCO writes it; or how many pixels each class has."""
+    if isinstance(prediction, LabelMap):
+        return {"height": prediction.size[0], "width": prediction.size[1], "pixels": prediction.areas()}
     if not isinstance(prediction, Instances):
         return prediction.as_dict(top)
     things = surer(prediction, sure)
@@ -76,13 +88,14 @@ def surer(things: Instances, sure: float) -> Instances:
 
 
 class Drawn:
-    """A folder of pictures with what was found drawn on them, and all of it as one COCO file.
+    """A folder of pictures with what was said drawn on them, and all of it in files that others read: of things one
+    COCO file; of label maps a folder `masks` of PNG files, a value a class, classes.txt, and the areas of the classes.
 
     files  the images that will be drawn on; none may be in this folder
     """
 
     def __init__(self, folder: Path, predictor: Predictor, files: Sequence[Path], sure: float = 0.5) -> None:
-        if predictor.card.task != "detect":
+        if predictor.card.task == "classify":
             raise UsageError(
                 f"{predictor.card.model} names classes of whole images; there is nothing to draw: no --out"
             )
@@ -93,25 +106,44 @@ class Drawn:
             )
         self.folder, self.card, self.sure = folder, predictor.card, sure
         self._found: list[tuple[str, Instances]] = []
+        self._areas: dict[str, dict[str, int]] = {}
         self._names: set[str] = set()
         checkpoint.make_folder(folder)
+        if predictor.card.task == "segment":
+            checkpoint.make_folder(folder / MASKS)
 
-    def add(self, path: Path, found: Instances) -> Path:
+    def add(self, path: Path, said: Instances | LabelMap) -> Path:
         """Draw one image; returns where."""
-        things = surer(found, self.sure)
+        shown = said if isinstance(said, LabelMap) else surer(said, self.sure)
         pixels, _ = FilePicture(path).pixels("RGB")
         name = self._free(path.stem)
-        Image.fromarray(draw(pixels, things, self.card.classes, self.card.skeleton)).save(
-            self.folder / name, quality=92
-        )
-        self._found.append((str(path), things))
+        Image.fromarray(_drawn(pixels, shown, self.card)).save(self.folder / name, quality=92)
+        if isinstance(shown, LabelMap):
+            self._write_map(shown, name)
+            self._areas[str(path)] = shown.areas()
+        else:
+            self._found.append((str(path), shown))
         return self.folder / name
 
     def close(self) -> Path:
-        """Write the COCO file; returns where."""
+        """Write what tells of all images together; returns where."""
+        if self.card.task == "segment":
+            path = self.folder / AREAS
+            checkpoint.write(self.folder / "classes.txt", classes_file(self.card.classes))
+            checkpoint.write(path, json.dumps(self._areas, ensure_ascii=False, indent=1) + "\n")
+            return path
         path = self.folder / FOUND
         checkpoint.write(path, encode(self._found, self.card.classes, self.card.skeleton))
         return path
+
+    def _write_map(self, said: LabelMap, name: str) -> None:
+        """The labels as values of a PNG, in the drawing's colours; beside it what probabilities were kept."""
+        stem = name.rpartition(".")[0]
+        image = Image.fromarray(said.labels)
+        image.putpalette([part for label in range(VOID + 1) for part in colour(label)])
+        image.save(self.folder / MASKS / f"{stem}.png")
+        if said.probabilities is not None:
+            np.savez_compressed(self.folder / MASKS / f"{stem}.npz", probabilities=said.probabilities)
 
     def _free(self, stem: str) -> str:
         """A name that no other image of this folder has taken."""
@@ -120,6 +152,15 @@ class Drawn:
             name, number = f"{stem}-{number}.jpg", number + 1
         self._names.add(name)
         return name
+
+
+def _drawn(pixels: np.ndarray, shown: Instances | LabelMap, card: Card) -> np.ndarray:
+    """The picture with what was said of it; of a label map no larger than a screen takes."""
+    if isinstance(shown, LabelMap) and max(shown.size) > LARGEST:
+        view = small_view(shown.size, LARGEST)
+        labels = view.apply(shown.labels[..., None], interpolation="nearest", fill=(VOID,))[..., 0]
+        pixels, shown = view.apply(pixels), LabelMap(labels, shown.classes)
+    return draw(pixels, shown, card.classes, card.skeleton)
 
 
 def _images(path: Path) -> list[Path]:

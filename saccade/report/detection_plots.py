@@ -64,3 +64,20 @@ def costs(values: Mapping[str, float]) -> str:
         axes.set_xlim(0, 1.15 * max(float(amounts.max(initial=0)), 1.0))
         axes.grid(visible=False)
         return as_svg(figure)
+
+
+def shares(values: Mapping[str, float], label: str) -> str:
+    """One bar a class, of percent, the largest above.
+
+    values  percent by name
+    label   what they are
+    """
+    names = sorted(values, key=lambda name: values[name])
+    with draw_figure(label, 5.2, max(1.6, 0.7 + 0.26 * len(names))) as (figure, axes):
+        figure.set_layout_engine("constrained")
+        axes.barh([shortened(name) for name in names], [values[name] for name in names], 0.7, color=BLUE)
+        for place, name in enumerate(names):
+            axes.annotate(f" {values[name]:.1f}", (values[name], place), va="center", color=INK)
+        axes.set(xlabel=label, xlim=(0, 112))
+        axes.grid(visible=False)
+        return as_svg(figure)

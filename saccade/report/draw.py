@@ -31,6 +31,7 @@ def draw(
     skeleton: Skeleton | None = None,
     *,
     dashed: bool = False,
+    legend: bool = True,
 ) -> np.ndarray:
     """What is known of an image, on a copy of it.
 
@@ -39,9 +40,10 @@ def draw(
     classes   K names, of the labels of `shown`
     skeleton  which keypoints to join; None joins none
     dashed    outlines are dashed: to lay truth under predictions
+    legend    whether what the colours mean stands under a label map
 
-    Returns [h, w, 3] uint8 RGB: as large as the image, small ones `enlargement` times as large; under a label map is
-    a legend.
+    Returns [h, w, 3] uint8 RGB: as large as the image, small ones `enlargement` times as large; under a label map its
+    legend besides.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"draw needs an image uint8 [H, W, 3] but got {image.dtype} {list(image.shape)}")
@@ -54,7 +56,7 @@ def draw(
     factor = enlargement((image.shape[0], image.shape[1]))
     sheet = _Sheet(_enlarged(image, factor), factor)
     if isinstance(shown, LabelMap):
-        return _draw_labels(sheet, shown.labels, classes)
+        return _draw_labels(sheet, shown.labels, classes, legend)
     _draw_things(sheet, shown, classes, skeleton, dashed)
     return sheet.pixels
 
@@ -256,29 +258,42 @@ def _dot(sheet: _Sheet, x: float, y: float, radius: float, ink: Colour) -> None:
     cv2.circle(sheet.pixels, centre, round(radius * (1 << FIXED_POINT)), ink, cv2.FILLED, cv2.LINE_AA, FIXED_POINT)
 
 
-def _draw_labels(sheet: _Sheet, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+def _draw_labels(sheet: _Sheet, labels: np.ndarray, classes: Sequence[str], with_legend: bool) -> np.ndarray:
     """Every class in its colour, but a first one called background, which is left clear; void hatched; the legend.
 
     Without the background the colours are those of the things, where both are known.
     """
     present: list[int] = np.unique(labels).tolist()
+    for label, ink in _inks(present, classes):
+        _fill(sheet, labels == label, ink, PAINT, hatched=label == VOID)
+    below = legend(present, classes, sheet.pixels.shape[1], sheet.letters) if with_legend else None
+    return sheet.pixels if below is None else np.vstack([sheet.pixels, below])
+
+
+def _inks(present: Sequence[int], classes: Sequence[str]) -> list[tuple[int, Colour]]:
+    """The labels that are drawn, and in which colour."""
     first = 1 if classes and classes[0].casefold() == "background" else 0
-    entries: list[tuple[str, str, Colour]] = []
-    for label in present:
-        if label == VOID:
-            _fill(sheet, labels == VOID, GREY, PAINT, hatched=True)
-            entries.append(("void", "void", GREY))
-        elif label >= first:
-            _fill(sheet, labels == label, colour(label - first), PAINT, hatched=False)
-            entries.append((classes[label], f"#{label}", colour(label - first)))
-    legend = _legend(entries, sheet)
-    return np.vstack([sheet.pixels, legend]) if legend is not None else sheet.pixels
+    inks = [(label, colour(label - first)) for label in present if label != VOID and label >= first]
+    return inks + [(VOID, GREY)] * (VOID in present)
 
 
-def _legend(entries: Sequence[tuple[str, str, Colour]], sheet: _Sheet) -> np.ndarray | None:
-    """Plates in rows, [h, w, 3] uint8 on white, as wide as the sheet; None without entries."""
-    width, gap = sheet.pixels.shape[1], max(2, sheet.letters // 3)
-    plates = [plate(name, spare, ink, sheet.letters, width - 2 * gap) for name, spare, ink in entries]
+def legend(present: Sequence[int], classes: Sequence[str], width: int, letters: int) -> np.ndarray | None:
+    """What the colours of label maps mean, [h, width, 3] uint8 on white; None where nothing is drawn.
+
+    present  the labels that occur, 255 for void
+    letters  the size of the font, in pixels
+    """
+    entries = [
+        ("void", "void", ink) if label == VOID else (classes[label], f"#{label}", ink)
+        for label, ink in _inks(present, classes)
+    ]
+    return _rows_of_plates(entries, width, letters)
+
+
+def _rows_of_plates(entries: Sequence[tuple[str, str, Colour]], width: int, letters: int) -> np.ndarray | None:
+    """Plates in rows, [h, width, 3] uint8 on white; None without entries."""
+    gap = max(2, letters // 3)
+    plates = [plate(name, spare, ink, letters, width - 2 * gap) for name, spare, ink in entries]
     rows: list[list[np.ndarray]] = []
     room = 0
     for tag in plates:
@@ -292,10 +307,10 @@ def _legend(entries: Sequence[tuple[str, str, Colour]], sheet: _Sheet) -> np.nda
     if not rows:
         return None
     height = max(tag.shape[0] for row in rows for tag in row)
-    legend = np.full((gap + len(rows) * (height + gap), width, 3), WHITE, dtype=np.uint8)
+    strip = np.full((gap + len(rows) * (height + gap), width, 3), WHITE, dtype=np.uint8)
     for number, row in enumerate(rows):
         left, top = gap, gap + number * (height + gap)
         for tag in row:
-            legend[top : top + tag.shape[0], left : left + tag.shape[1]] = tag
+            strip[top : top + tag.shape[0], left : left + tag.shape[1]] = tag
             left += tag.shape[1] + gap
-    return legend
+    return strip

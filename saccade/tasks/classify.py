@@ -10,6 +10,7 @@ from torch import Tensor
 
 from saccade.metrics.classification import ClassificationMetric
 from saccade.structures import Batch, Classification, Known
+from saccade.tasks.contract import Preprocessor
 
 
 class Classifier(Protocol):
@@ -55,9 +56,9 @@ class Classify:
         weight = None if self.class_weights is None else self.class_weights.to(logits.device)
         return F.cross_entropy(logits.float(), targets, weight=weight, label_smoothing=self.label_smoothing)
 
-    def predict(self, model: Classifier, inputs: Tensor, batch: Batch) -> list[Classification]:
+    def predict(self, model: Classifier, preprocess: Preprocessor, batch: Batch) -> list[Classification]:
         """The probability of every class, by softmax."""
-        probabilities = model(inputs).float().softmax(1).cpu().numpy()
+        probabilities = model(preprocess(batch.images)).float().softmax(1).cpu().numpy()
         return [Classification(np.ascontiguousarray(row), self.classes) for row in probabilities]
 
     def score(self, model: Classifier, inputs: Tensor, target: int | str) -> Tensor:

@@ -1,11 +1,50 @@
-"""What a task promises: all that the loop needs, and all that an explanation needs."""
+"""What a task promises: all that the loop needs, and all that an explanation needs. And what is built on a backbone."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from saccade.structures import Batch, Known, Prediction
+from saccade.backbones.contract import Backbone
+from saccade.structures import Batch, Known, Prediction, Preprocessing, Size
+
+# Uint8 images [B, C, H, W] to normalised input, as `layers.preprocess.Preprocess` does.
+Preprocessor = Callable[[Tensor], Tensor]
+
+
+class OnBackbone(nn.Module, ABC):
+    """A network that is built on a backbone and says something else than one class an image.
+
+    head         how the names of the weights begin that another number of classes replaces
+    auxiliary    how the names of what only a loss asks for begin; a published file may lack them
+    num_classes  K
+    """
+
+    input_size: Size
+    in_channels: int = 3
+    head: ClassVar[tuple[str, ...]]
+    auxiliary: ClassVar[tuple[str, ...]] = ()
+
+    num_classes: int
+
+    @property
+    @abstractmethod
+    def trunk(self) -> Backbone:
+        """The backbone: what starts from the weights of a classifier."""
+
+    @abstractmethod
+    def standard_preprocessing(self) -> Preprocessing:
+        """What it was designed for."""
+
+    def reset_head(self, prefixes: Sequence[str] | None = None) -> None:
+        """Start what names the classes at zero, for new ones.
+
+        prefixes  of `head`, those to start anew; None for all
+        """
+        for name, parameter in self.named_parameters():
+            if name.startswith(tuple(f"{prefix}." for prefix in (self.head if prefixes is None else prefixes))):
+                nn.init.zeros_(parameter)
 
 
 class Metric(Protocol):
@@ -40,8 +79,11 @@ class Task(Protocol):
         """Named scalars; the loop adds them up and takes the gradient."""
         ...
 
-    def predict(self, model: Any, inputs: Tensor, batch: Batch) -> Sequence[Prediction]:
-        """One prediction an image, in pixels of the original image (through `batch.views`)."""
+    def predict(self, model: Any, preprocess: Preprocessor, batch: Batch) -> Sequence[Prediction]:
+        """One prediction an image, in pixels of the original image (through `batch.views`).
+
+        preprocess  makes `inputs` of the batch's images, of all at once or of a window after the other
+        """
         ...
 
     def score(self, model: Any, inputs: Tensor, target: Any) -> Tensor:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from saccade.data.augment import Augmentation
 from saccade.errors import UsageError, unknown
 
-PolicyName = Literal["auto", "photo", "glyph", "rand", "trivial", "elastic", "objects", "none"]
+PolicyName = Literal["auto", "photo", "glyph", "rand", "trivial", "elastic", "objects", "pixels", "none"]
 
 
 class Config(BaseModel):
@@ -36,18 +36,25 @@ class Config(BaseModel):
     milestones          as shares of the epochs
     warmup              epochs over which the rate rises from 0
     label_smoothing     share of the truth that is spread over all classes
-    class_weights       "balanced" weighs classes by the inverse of how many images they have
+    class_weights       "balanced" weighs classes by the inverse of how many images they have, or pixels
+    loss                segmentation: "cross_entropy", "binary", "focal", "dice", "lovasz", or several, added up:
+                        "cross_entropy+dice"
+    border              segmentation: how much more the narrowest gaps between things count, of everything that is not
+                        class 0; U-Net has 10
+    border_sigma        how wide such a gap may be, in pixels; U-Net has 5
+    window              segmentation: side in pixels of what training takes of an image; None for what the network has
     clip                largest norm of the gradient; None for no limit
     ema                 decay a step of the running average of the weights that is evaluated and kept; None for none
     patience            stop after so many epochs without a better validation, and keep the best; None trains to the end
     precision           "auto" is bfloat16 where the processor or GPU is built for it, else float32
     augmentation        "photo" (crops, mirrors, colour), "glyph" (never mirrored, for what is small and grey), "rand"
                         (RandAugment), "trivial" (TrivialAugment), "elastic", "objects" (all of the image, mirrored and
-                        of several sizes), "none", or a table of amounts; "auto" looks at the task and the data
+                        of several sizes), "pixels" (mirrored, of several sizes), "none", or a table of amounts; "auto"
+                        looks at the task and the data
     mixup               alpha of mixup: two images and their labels in one, 0.2 for ImageNet; 0 for none
     cutmix              alpha of CutMix: a piece of one image in another, 1.0; 0 for none. With both, half the batches
     size                side in pixels of what the network sees, of whole images the shorter one; None for what the
-                        weights or the paper have
+                        weights or the paper have: in segmentation as large as they are
     hold_out            share of the images kept for validation when the data has no such folder; 0 for none
     checkpoint_seconds  at most so much work is lost when the run is killed
     workers             processes that load images; None for one a core, leaving one core free
@@ -77,6 +84,10 @@ class Config(BaseModel):
     warmup: float = Field(1.0, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
+    loss: str = "cross_entropy"
+    border: float = Field(0.0, ge=0)
+    border_sigma: float = Field(5.0, gt=0)
+    window: int | None = Field(None, ge=1)
     clip: float | None = Field(None, gt=0)
     ema: float | None = Field(None, gt=0, lt=1)
     patience: int | None = Field(None, ge=1)
@@ -100,8 +111,17 @@ FREE_TO_CHANGE = frozenset({"workers", "checkpoint_seconds"})
 # A probe takes no steps: settings of steps have no meaning for it, and its own have none elsewhere.
 ONLY_PROBE = frozenset({"layer", "augmented", "classifier"})
 OF_STAGES = frozenset({"encoder_rate", "layer_decay", "warm_start", "unfreeze", "norms", "frozen"})
-# What means something where an image has one class.
-OF_LABELS = frozenset({"label_smoothing", "class_weights", "mixup", "cutmix"})
+# Settings that mean something for some tasks only, and which these are.
+OF_TASKS = {
+    "label_smoothing": ("classify",),
+    "mixup": ("classify",),
+    "cutmix": ("classify",),
+    "class_weights": ("classify", "segment"),
+    "loss": ("segment",),
+    "border": ("segment",),
+    "border_sigma": ("segment",),
+    "window": ("segment",),
+}
 OF_A_PROBE = ONLY_PROBE | {"batch_size", "augmentation", "size", "hold_out", "workers", "seed"}
 
 ADAPT: dict[str, dict[str, dict[str, Any]]] = {
@@ -129,6 +149,18 @@ ADAPT: dict[str, dict[str, dict[str, Any]]] = {
             "clip": 10.0,
             "norms": "freeze",
             "frozen": 1,
+        },
+    },
+    "segment": {
+        "scratch": {"epochs": 60, "batch_size": 8, "learning_rate": 1e-3, "weight_decay": 0.01, "clip": 10.0},
+        "freeze": {"epochs": 30, "batch_size": 8, "learning_rate": 1e-3, "weight_decay": 0.01, "clip": 10.0},
+        "finetune": {
+            "epochs": 30,
+            "batch_size": 8,
+            "learning_rate": 1e-3,
+            "encoder_rate": 0.3,
+            "weight_decay": 0.01,
+            "clip": 10.0,
         },
     },
 }
@@ -162,8 +194,9 @@ def configure(adapt: str, options: Mapping[str, Any], task: str = "classify") ->
         raise UsageError("augmentation is for the augmented views of a probe; give augmented=4 too, or leave it out")
     if adapt != "finetune" and (strangers := chosen.keys() & OF_STAGES):
         raise UsageError(f"the setting {min(strangers)} is for adapt=finetune only; leave it out")
-    if task != "classify" and (strangers := chosen.keys() & OF_LABELS):
-        raise UsageError(f"the setting {min(strangers)} is for telling classes of whole images apart; leave it out")
+    for name in chosen.keys() & OF_TASKS.keys():
+        if task not in OF_TASKS[name]:
+            raise UsageError(f"the setting {name} is for the task {' or '.join(OF_TASKS[name])}; leave it out")
     try:
         config = Config.model_validate(ADAPT[task][adapt] | chosen)
     except ValidationError as error:

@@ -242,7 +242,7 @@ def evaluate(
     metric = task.metric()
     for batch in loader.epoch():
         batch = batch.to(device)
-        predictions = task.predict(model, preprocess(batch.images), batch)
+        predictions = task.predict(model, preprocess, batch)
         for prediction, truth, id in zip(predictions, batch.truths, batch.ids, strict=True):
             metric.update(prediction, truth, id)
         if progress is not None:

@@ -167,3 +167,8 @@ def with_palette(table: Table, mask: Path) -> Table:
     colours = np.zeros((VOID + 1, 3), dtype=np.uint8)
     colours[: len(palette) // 3] = np.reshape(palette, (-1, 3))
     return replace(table, colours=colours[values])
+
+
+def classes_file(classes: Sequence[str]) -> str:
+    """The content of a classes.txt: each label and its class."""
+    return "".join(f"{label} {name}\n" for label, name in enumerate(classes))

@@ -33,6 +33,7 @@ from saccade.data.formats.folder import SPLIT_NAMES, odd_splits
 from saccade.data.formats.mask_classes import (
     TAKEN,
     Table,
+    classes_file,
     named_in_yaml,
     of_values,
     table_of,
@@ -269,8 +270,7 @@ def write(source: Source, out: Path) -> list[str]:
         if split.label_maps is not None:
             _write_maps(split.label_maps, out / "masks" / folder, names)
             classes, changed = fit_names(split.label_maps.classes, TAKEN)
-            lines = (f"{label} {own}\n" for label, own in enumerate(classes))
-            (out / "classes.txt").write_text("".join(lines), encoding="utf-8")
+            (out / "classes.txt").write_text(classes_file(classes), encoding="utf-8")
             lost += [line for line in changed if line not in lost]
     splits = list(source.splits.values())
     return left_out(splits, ("objects", "labels")) + renumbered(splits) + lost

@@ -1,13 +1,13 @@
 """What a detector promises: the task, the loop and every explanation use these and no more."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from saccade.backbones.contract import Backbone
 from saccade.structures import Instances, Preprocessing, Size
+from saccade.tasks.contract import OnBackbone
 
 
 class Detections(NamedTuple):
@@ -27,29 +27,17 @@ class Detections(NamedTuple):
     keypoints: Tensor | None = None
 
 
-class Detector(nn.Module, ABC):
+class Detector(OnBackbone):
     """A network that says where things are.
 
     Its inputs are [B, C, H, W] float, normalised; images of other sizes than the largest of their batch are padded at
     the bottom and the right. `sizes` are the (height, width) of each without the padding.
 
-    finds        what it says of a thing: "box", and perhaps "mask" or "keypoints"
-    head         how the names of the weights begin that another number of classes replaces
-    num_classes  K
+    finds  what it says of a thing: "box", and perhaps "mask" or "keypoints"
     """
 
     input_size: Size = (800, 1088)
-    in_channels: int = 3
     finds: ClassVar[tuple[str, ...]] = ("box",)
-    head: ClassVar[tuple[str, ...]]
-    auxiliary: ClassVar[tuple[str, ...]] = ()
-
-    num_classes: int
-
-    @property
-    @abstractmethod
-    def trunk(self) -> Backbone:
-        """The backbone: what starts from the weights of a classifier."""
 
     @abstractmethod
     def losses(self, inputs: Tensor, sizes: Sequence[Size], truths: Sequence[Instances]) -> dict[str, Tensor]:
@@ -69,15 +57,6 @@ class Detector(nn.Module, ABC):
         box    [4] xyxy, pixels of the network's input
         label  0..K-1
         """
-
-    def reset_head(self, prefixes: Sequence[str] | None = None) -> None:
-        """Start what names the classes at zero, for new ones.
-
-        prefixes  of `head`, those to start anew; None for all
-        """
-        for name, parameter in self.named_parameters():
-            if name.startswith(tuple(f"{prefix}." for prefix in (self.head if prefixes is None else prefixes))):
-                nn.init.zeros_(parameter)
 
     def standard_preprocessing(self) -> Preprocessing:
         """What it was designed for: all of the image, the shorter side 800 pixels, the longer at most 1333."""

@@ -12,6 +12,7 @@ from saccade.geometry.masks import Runs, runs_from_crop
 from saccade.geometry.view import Size, View
 from saccade.metrics.detection import DetectionMetric
 from saccade.structures import Batch, Instances, Known, Skeleton
+from saccade.tasks.contract import Preprocessor
 from saccade.tasks.detect.contract import Detections, Detector
 
 SURE = 0.5  # how likely a pixel must be the thing's to be in its mask
@@ -47,9 +48,9 @@ class Detect:
         """The method's own losses, by name."""
         return model.losses(inputs, batch.sizes, batch.targets)
 
-    def predict(self, model: Detector, inputs: Tensor, batch: Batch) -> list[Instances]:
+    def predict(self, model: Detector, preprocess: Preprocessor, batch: Batch) -> list[Instances]:
         """What is in each image, best score first, in original pixels."""
-        found = model.detect(inputs, batch.sizes)
+        found = model.detect(preprocess(batch.images), batch.sizes)
         return [in_original(one, view) for one, view in zip(found, batch.views, strict=True)]
 
     def score(self, model: Detector, inputs: Tensor, target: Aim) -> Tensor:
