@@ -23,6 +23,7 @@ from saccade.tasks.detect.contract import Detector
 from saccade.tasks.detect.task import Detect
 from saccade.tasks.segment import deconvnet, deeplab, fcn, pspnet, segnet, unet
 from saccade.tasks.segment.contract import Segmenter
+from saccade.tasks.segment.image_to_image import ImageToImage
 from saccade.tasks.segment.task import Segment
 
 Model = Backbone | Detector | Segmenter
@@ -60,12 +61,14 @@ MODELS: dict[str, Mapping[str, Callable[..., Model]]] = {
         "deeplabv3_resnet50": deeplab.deeplabv3_resnet50,
         "deeplabv3_resnet101": deeplab.deeplabv3_resnet101,
     },
+    "image_to_image": {"unet_image": unet.unet_image},
 }
 
-TASKS: dict[str, type[Classify] | type[Detect] | type[Segment]] = {
+TASKS: dict[str, type[Classify] | type[Detect] | type[Segment] | type[ImageToImage]] = {
     "classify": Classify,
     "detect": Detect,
     "segment": Segment,
+    "image_to_image": ImageToImage,
 }
 
 

@@ -16,6 +16,8 @@ from saccade.layers.preprocess import Preprocess
 from saccade.models import Model, create_model, create_probe, create_task
 from saccade.precision import choose
 from saccade.structures import Prediction, Sample
+from saccade.tasks.segment.contract import Segmenter
+from saccade.tasks.segment.tiles import check_tile
 
 Pictured = str | Path | bytes | np.ndarray | Image.Image
 
@@ -84,7 +86,9 @@ def load(
     except RuntimeError as error:
         raise SaccadeError(f"{folder}/model.safetensors does not fit {card.model}: {error}") from None
     of_maps = {name: value for name, value in (("tile", tile), ("probabilities", probabilities)) if value}
-    if of_maps and card.task != "segment":
+    if of_maps and (card.task not in ("segment", "image_to_image") or (probabilities and card.task != "segment")):
         raise UsageError(f"{min(of_maps)} is for networks that say what every pixel is; {card.model} does not")
+    if tile is not None and isinstance(model, Segmenter):
+        check_tile(tile, model.multiple)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Predictor(model.to(chosen), card, precision, **of_maps)

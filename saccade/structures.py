@@ -148,7 +148,8 @@ class Batch:
 
     images   [B, C, H, W] uint8 in [0, 255], channels-last in memory; smaller ones are at the top left
     targets  what the loss compares with, in network pixels: for classification [B] int64, labels 0..K-1; for
-             detection an `Instances` an image, for segmentation [B, H, W] uint8, labels 0..K-1 or 255 for void
+             detection an `Instances` an image, for segmentation [B, H, W] uint8, labels 0..K-1 or 255 for void,
+             for colours [B, 3, H, W] uint8 RGB
     views    one an image
     ids      one an image
     truths   what metrics compare with, in original pixels, one an image; None each in training
@@ -355,9 +356,31 @@ class LabelMap:
         return {self.classes[k]: int(counts[k]) for k in order if counts[k]}
 
 
+@dataclass(frozen=True, eq=False)
+class ColourMap:
+    """What colour every pixel of one image should have.
+
+    pixels  [H, W, 3] uint8 RGB
+    """
+
+    pixels: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
+            raise ValueError(
+                f"ColourMap.pixels must be uint8 [H, W, 3] but got {self.pixels.dtype} {list(self.pixels.shape)}"
+            )
+
+    @property
+    def size(self) -> Size:
+        """(height, width)."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
 VOID = 255
+COLOURS = ("red", "green", "blue")  # what stands in the place of classes where colours are learnt
 
-# What of a data set a task learns from: a class an image, the things in it, or a class a pixel.
-Known = Literal["labels", "objects", "label_maps"]
+# What of a data set a task learns from: a class an image, the things in it, a class a pixel, or a colour a pixel.
+Known = Literal["labels", "objects", "label_maps", "targets"]
 
-Prediction = Classification | Instances | LabelMap
+Prediction = Classification | Instances | LabelMap | ColourMap

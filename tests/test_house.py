@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "checkpoint": {"structures", "geometry", "layers"},
     "training": {"structures", "data", "layers", "tasks", "metrics", "checkpoint"},
     "report": {"structures", "geometry", "metrics"},
-    "predict": {"structures", "geometry", "layers", "data", "backbones", "models", "checkpoint"},
+    "predict": {"structures", "geometry", "layers", "data", "backbones", "tasks", "models", "checkpoint"},
     "recipes": EVERYTHING_BELOW,
     "cli": EVERYTHING_BELOW | {"recipes"},
     "__main__": {"cli"},

@@ -418,7 +418,7 @@ def test_windows_answer_for_every_pixel_once(height: int, width: int, tile: int,
 
 
 def test_too_small_a_tile_is_refused() -> None:
-    with pytest.raises(ValueError, match="128 pixels a side or more"):
+    with pytest.raises(UsageError, match="128 pixels a side or more"):
         list(windows((1000, 1000), 100, 32))
 
 

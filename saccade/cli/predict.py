@@ -36,7 +36,7 @@ def predict(
     from saccade.data.decode import DecodeError
     from saccade.predict import load
     from saccade.recipes.predict import Drawn, as_dict, find_images, in_words, predict_all
-    from saccade.structures import Instances, LabelMap
+    from saccade.structures import Classification
 
     files = find_images(paths)
     predictor, broken = load(run, precision=precision, tile=tile, probabilities=probabilities), 0
@@ -50,7 +50,7 @@ def predict(
                 print_json({"path": str(path), "error": prediction.reason})
             continue
         where = (
-            drawn.add(path, prediction) if drawn is not None and isinstance(prediction, Instances | LabelMap) else None
+            drawn.add(path, prediction) if drawn is not None and not isinstance(prediction, Classification) else None
         )
         if as_json:
             drawing = {} if where is None else {"drawn": str(where)}
@@ -58,7 +58,8 @@ def predict(
         else:
             print(f"{path}  {in_words(prediction, classes, top, score)}")
     if drawn is not None:
-        print(f"{drawn.close()} and the pictures are in {out}", file=sys.stderr)
+        told = drawn.close()
+        print(f"{'' if told is None else f'{told.name} and '}the pictures are in {out}", file=sys.stderr)
     if broken:
         print(f"{broken} images could not be read", file=sys.stderr)
         if not skip_broken:

@@ -16,7 +16,7 @@ from saccade.data.decode import render
 from saccade.data.source import Split
 from saccade.data.targets import target_of, truth_of
 from saccade.errors import SaccadeError, UsageError
-from saccade.structures import VOID, Batch, Known, LabelMap, Preprocessing, Sample, Size
+from saccade.structures import VOID, Batch, ColourMap, Known, LabelMap, Preprocessing, Sample, Size
 
 POOL = 16  # batches whose images are sorted by shape together
 
@@ -87,9 +87,15 @@ def collate(samples: Sequence[Sample], preprocessing: Preprocessing) -> Batch:
 
 
 def _together(targets: list[Any], size: Size) -> Any:
-    """What the losses compare with: labels as one tensor [B], maps of labels as one [B, H, W] uint8, all else as is."""
+    """What the losses compare with: labels as one tensor [B], maps of labels as one [B, H, W] uint8, maps of colours as
+    one [B, 3, H, W] uint8, all else as it is."""
     if isinstance(targets[0], int):
         return torch.tensor(targets)
+    if isinstance(targets[0], ColourMap):
+        pixels = np.zeros((len(targets), *size, 3), dtype=np.uint8)
+        for own, target in zip(pixels, targets, strict=True):
+            own[: target.size[0], : target.size[1]] = target.pixels
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
     if not isinstance(targets[0], LabelMap):
         return targets
     maps = np.full((len(targets), *size), VOID, dtype=np.uint8)

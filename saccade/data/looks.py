@@ -52,7 +52,7 @@ def looks_of(split: Split, what: str) -> list[Look]:
 def broken_images(split: Split, what: str, known: Known = "labels") -> dict[int, str]:
     """The images of a split that cannot be used: {index: reason}. Reads every one, in parallel, with a bar.
 
-    known  what will be asked of the data: of "label_maps" each image's is read too
+    known  what will be asked of the data: where that lies in files of its own, these are read too
     """
 
     def reason(index: int) -> str | None:
@@ -60,7 +60,7 @@ def broken_images(split: Split, what: str, known: Known = "labels") -> dict[int,
             # Every byte of the file passes the decoder, but few pixels are made.
             picture = split.open(index)
             picture.pixels("RGB", shrink=16)
-            if known == "label_maps" and split.label_maps is not None:
+            if known in ("label_maps", "targets") and getattr(split, known) is not None:
                 truth_of(split, index, picture.size, known)
         except DecodeError as error:
             return error.reason

@@ -7,6 +7,7 @@ POLICIES: dict[str, Augmentation] = {
     "photo": Augmentation(crop=(0.25, 1.0), flip=0.5, rotate=5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
     "objects": Augmentation(flip=0.5, zoom=(0.7, 1.1), brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
     "pixels": Augmentation(flip=0.5, zoom=(0.75, 1.5), brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
+    "flipped": Augmentation(flip=0.5),
     "glyph": Augmentation(rotate=12, shear=8, scale=(0.85, 1.15), shift=0.08),
     "rand": Augmentation(crop=(0.25, 1.0), flip=0.5, policy="rand", policy_count=2, policy_strength=9),
     "trivial": Augmentation(crop=(0.25, 1.0), flip=0.5, policy="trivial"),

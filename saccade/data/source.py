@@ -12,7 +12,7 @@ from saccade.data.findings import DataError, Findings, told
 from saccade.data.label_maps import LabelMaps
 from saccade.data.objects import Objects
 from saccade.errors import UsageError, unknown
-from saccade.structures import Known
+from saccade.structures import COLOURS, Known
 
 
 class Images(Protocol):
@@ -40,6 +40,7 @@ class Split:
     labels      [M] int64, 0..K-1, where every image has one class
     objects     boxes, masks and keypoints, where things in the images are marked
     label_maps  where every pixel has a class
+    targets     M paths of images, or arrays [H, W, 3] uint8, as large as theirs: what each image should become
     """
 
     images: list[Path] | np.ndarray | Images
@@ -47,9 +48,10 @@ class Split:
     labels: np.ndarray | None = None
     objects: Objects | None = None
     label_maps: LabelMaps | None = None
+    targets: Sequence[Path | np.ndarray] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("images", "labels", "objects", "label_maps"):
+        for name in ("images", "labels", "objects", "label_maps", "targets"):
             column = getattr(self, name)
             if column is not None and len(column) != len(self.ids):
                 raise ValueError(f"a Split of {len(self.ids)} ids needs as many {name} but got {len(column)}")
@@ -91,6 +93,7 @@ class Split:
             None if self.labels is None else self.labels[chosen],
             None if self.objects is None else self.objects.take(chosen),
             None if self.label_maps is None else self.label_maps.take(chosen),
+            None if self.targets is None else [self.targets[i] for i in places],
         )
 
 
@@ -119,13 +122,15 @@ def maps_of(split: Split) -> LabelMaps:
 
 def classes_of(source: "Source", known: Known) -> tuple[str, ...]:
     """The classes of what is learnt: those of the label maps may have a background that things have not."""
+    if known == "targets":
+        return COLOURS
     if known != "label_maps":
         return source.classes
     return maps_of(next(iter(source.splits.values()))).classes
 
 
 def content_of(split: Split) -> bytes:
-    """What is known of the images, byte for byte: equal only where it is the same. Of maps in files their sizes."""
+    """What is known of the images, byte for byte: equal only where it is the same. Of files their sizes."""
     parts = [] if split.labels is None else [split.labels]
     if split.objects is not None:
         objects = split.objects
@@ -136,6 +141,9 @@ def content_of(split: Split) -> bytes:
     if maps is not None and isinstance(maps.maps, Sequence):
         stored = [one.stat().st_size if isinstance(one, Path) else one.tobytes() for one in maps.maps]
         parts.append(np.frombuffer(repr((stored, sorted(maps.coding.items()))).encode(), dtype=np.uint8))
+    if split.targets is not None:
+        stored = [one.stat().st_size if isinstance(one, Path) else one.tobytes() for one in split.targets]
+        parts.append(np.frombuffer(repr(stored).encode(), dtype=np.uint8))
     return b"".join(part.tobytes() for part in parts)
 
 
@@ -222,7 +230,7 @@ def read(data: str | Path, findings: Findings | None = None) -> Source:
     for form in catalogue.FORMATS.values():
         if form.recognises(path):
             return _read(form, path, Findings() if findings is None else findings)
-    known = "class folders, COCO, Pascal VOC, YOLO, images with masks, CSV, idx or Hugging Face"
+    known = "class folders, COCO, Pascal VOC, YOLO, images with masks, pairs of images, CSV, idx or Hugging Face"
     if not path.is_dir():
         raise UsageError(f"{path} is a file of no known format; expected a folder or an annotation file: {known}")
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"

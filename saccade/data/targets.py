@@ -1,25 +1,28 @@
 """What is known of an image, as the metric compares it and as the loss does."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from saccade.data.augment import Look
 from saccade.data.bend import move_instances, move_labels
+from saccade.data.decode import ArrayPicture, FilePicture
 from saccade.data.findings import DataError
 from saccade.data.source import Split, labels_of
 from saccade.geometry import boxes as geometry
 from saccade.geometry.masks import box
 from saccade.geometry.view import Size
-from saccade.structures import Instances, Known, LabelMap
+from saccade.structures import ColourMap, Instances, Known, LabelMap
 
 # Of a thing that training moves over the edge of the image: how much must still be inside, and how many pixels across.
 SEEN, ACROSS = 0.1, 0.1
 
 
 def truth_of(split: Split, index: int, size: Size, known: Known) -> Any:
-    """What is known of one image, in original pixels: its label 0..K-1, its `Instances`, or its `LabelMap`.
+    """What is known of one image, in original pixels: its label 0..K-1, its `Instances`, its `LabelMap`, or the
+    `ColourMap` it should become.
 
     size  (height, width) of the upright image
 
@@ -29,6 +32,8 @@ def truth_of(split: Split, index: int, size: Size, known: Known) -> Any:
         return int(labels_of(split)[index])
     if known == "label_maps":
         return _map_of(split, index, size)
+    if known == "targets":
+        return _colours_of(split, index, size)
     if split.objects is None:
         raise DataError(
             "this data does not say where things are, which detection needs: "
@@ -52,10 +57,29 @@ def _map_of(split: Split, index: int, size: Size) -> LabelMap:
     return truth
 
 
+def _colours_of(split: Split, index: int, size: Size) -> ColourMap:
+    if split.targets is None:
+        raise DataError(
+            "this data does not say what its images should become; image-to-image needs inputs/ and targets/ side by "
+            "side, images of the same names"
+        )
+    target = split.targets[index]
+    picture = FilePicture(target) if isinstance(target, Path) else ArrayPicture(target)
+    if picture.size != size:
+        raise DataError(
+            f"{target if isinstance(target, Path) else f'target {index}'}: has {picture.size[0]} x {picture.size[1]} "
+            f"pixels (height x width), but its image {split.ids[index]} has {size[0]} x {size[1]}"
+        )
+    return ColourMap(picture.pixels("RGB")[0])
+
+
 def target_of(split: Split, truth: Any, look: Look) -> Any:
     """The same in network pixels, of an image as training sees it."""
     if isinstance(truth, LabelMap):
         return move_labels(truth, look.view, look.field)
+    if isinstance(truth, ColourMap):
+        pixels = look.view.apply(truth.pixels)
+        return ColourMap(pixels if look.field is None else look.field.apply(pixels, fill=(0, 0, 0)))
     if not isinstance(truth, Instances):
         return truth
     # Regions with many things and things that do not count are no examples to learn from.

@@ -49,6 +49,13 @@ def choose(source: Source, weights: str | Path | None = None, adapt: str | None 
     train = source.splits.get("train") or next(iter(source.splits.values()))
     if train.objects is not None and train.labels is None:
         return _detector(train, train.objects, weights, adapt)
+    if train.targets is not None and train.labels is None:
+        if weights or adapt not in (None, "scratch"):
+            raise UsageError(
+                "what makes images of images starts from scratch here; or choose a --model and a --backbone"
+            )
+        why = f"{len(train):,} pairs of images: a U-Net, from scratch"
+        return Choice("unet_image", None, "scratch", why)
     if train.label_maps is not None and train.labels is None:
         return _segmenter(train, train.label_maps, weights, adapt)
     per_class = len(labels_of(train)) / max(1, len(source.classes))

@@ -103,6 +103,8 @@ def _relabelled(split: Split, source: Source, predictor: Predictor) -> Split:
     """The labels as the model counts them, by the names of the classes."""
     classes, known = predictor.card.classes, predictor.task.known
     own = classes_of(source, known)
+    if known == "targets" and split.targets is None:
+        raise DataError(f"{source.name} does not say what its images should become; it takes inputs/ and targets/")
     unknown = [name for name in own if name not in classes]
     if unknown:
         raise DataError(
@@ -112,6 +114,8 @@ def _relabelled(split: Split, source: Source, predictor: Predictor) -> Split:
     numbers = np.array([classes.index(name) for name in own], dtype=np.int64)
     if split.label_maps is not None and known == "label_maps":
         return replace(split, label_maps=split.label_maps.renamed(classes))
+    if known == "targets":
+        return split
     if known == "labels":
         return Split(split.images, split.ids, numbers[labels_of(split)])
     if split.objects is None:

@@ -204,8 +204,9 @@ def _announcement(
     images = ", ".join(f"{len(split):,} {split_name}" for split_name, split in source.splits.items())
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     dtype = str(precision.choose(config.precision, accelerator.device)).removeprefix("torch.")
+    what = "colours" if task_of(name) == "image_to_image" else "classes"
     return (
-        f"{source.name}: {images} images, {classes} classes; {name}, {millions:.2f} million weights; "
+        f"{source.name}: {images} images, {classes} {what}; {name}, {millions:.2f} million weights; "
         f"{dtype} on {accelerator.num_processes} x {accelerator.device.type}"
     )
 

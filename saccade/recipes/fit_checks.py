@@ -60,7 +60,7 @@ def without_broken(
         splits[name] = split.take([i for i in range(len(split)) if i not in broken]) if broken else split
     if skipped and not skip:
         more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-        what = "used" if known == "label_maps" else "read"
+        what = "used" if known in ("label_maps", "targets") else "read"
         raise DataError(
             f"{len(skipped)} of the images in {source.name} cannot be {what}:\n  "
             + "\n  ".join(skipped[:10])
@@ -70,26 +70,43 @@ def without_broken(
     return source.with_splits(splits), skipped
 
 
+# Of tasks that look at pixels: where the split has what they learn, what that is, and how it is given.
+NEEDS = {
+    "segment": ("label_maps", "what every pixel is", "images/ and masks/ side by side, PNG files of the same names"),
+    "image_to_image": ("targets", "what an image should become", "inputs/ and targets/ side by side"),
+}
+
+
+def _marked(split: Split) -> str:
+    """What is known of the images, in words."""
+    words = {
+        "labels": "one class an image",
+        "objects": "things marked by boxes or outlines",
+        "label_maps": "a class for every pixel",
+        "targets": "an image that each should become",
+    }
+    return next((own for name, own in words.items() if getattr(split, name) is not None), "nothing")
+
+
 def check_task(model: str, task: str, source: Source) -> None:
     """Raise an error when the data does not say what the network is to learn."""
     train = source.splits["train"]
     if task == "classify":
         _check_labels(source, np.bincount(labels_of(train), minlength=len(source.classes)))
         return
-    if task == "segment":
+    if task in NEEDS:
+        column, learnt, layout = NEEDS[task]
         for name, split in source.splits.items():
-            if split.label_maps is None:
-                marked = "one class an image" if split.labels is not None else "things marked by boxes or outlines"
+            if getattr(split, column) is None:
                 raise DataError(
-                    f"{source.name} ({name}) has {marked}, but {model} learns what every pixel is; choose a network "
-                    f"for that (saccade models), or give images/ and masks/ side by side, PNG files of the same names"
+                    f"{source.name} ({name}) has {_marked(split)}, but {model} learns {learnt}; choose a network for "
+                    f"what is there (saccade models), or give {layout}"
                 )
         return
     for name, split in source.splits.items():
         if split.objects is None:
-            marked = "one class an image" if split.labels is not None else "a class for every pixel"
             raise DataError(
-                f"{source.name} ({name}) has {marked}, but {model} finds things and learns from boxes; "
+                f"{source.name} ({name}) has {_marked(split)}, but {model} finds things and learns from boxes; "
                 f"choose a network for that (saccade models), or give COCO, Pascal VOC or YOLO annotations"
             )
     if train.objects is None or not _learnt(train.objects).any():
@@ -106,7 +123,7 @@ def missing_classes(source: Source, known: Known = "labels") -> list[str]:
     notes = []
     for name, split in source.splits.items():
         labels = split.labels if split.labels is not None else None if split.objects is None else split.objects.labels
-        if labels is None or known == "label_maps":
+        if labels is None or known not in ("labels", "objects"):
             continue
         counts = np.bincount(labels, minlength=len(source.classes))
         without = [own for own, count in zip(source.classes, counts, strict=True) if not count]

@@ -29,7 +29,7 @@ from saccade.training.loop import Job
 from saccade.training.optim import make_optimiser, parameter_groups
 
 # How images vary where what is marked in them must stay.
-SHOWN_AS = {"detect": "objects", "segment": "pixels"}
+SHOWN_AS = {"detect": "objects", "segment": "pixels", "image_to_image": "flipped"}
 
 
 def augmentation_for(config: Config, train: Split, task: str) -> Augmentation | str:
@@ -124,11 +124,13 @@ def _weighing(card: Card, source: Source, config: Config) -> dict[str, Any]:
     if card.task == "segment":
         counts = pixels_of(maps_of(source.splits["train"]), "counting pixels") if balanced else None
         return {
-            "losses": config.loss.split("+"),
+            "losses": ("cross_entropy" if config.loss == "auto" else config.loss).split("+"),
             "class_weights": None if counts is None else pixel_balance(counts),
             "border": config.border,
             "border_sigma": config.border_sigma,
         }
+    if card.task == "image_to_image":
+        return {"loss": "l1" if config.loss == "auto" else config.loss}
     return {}
 
 

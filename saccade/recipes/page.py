@@ -14,7 +14,7 @@ import tomli_w
 from saccade import __version__, checkpoint
 from saccade.checkpoint import Card
 from saccade.data.loader import Dataset
-from saccade.recipes import classify_page, detect_page, segment_page
+from saccade.recipes import classify_page, detect_page, image_page, segment_page
 from saccade.recipes.evaluate import Evaluation
 from saccade.report import plots
 from saccade.report.draw import draw
@@ -33,12 +33,12 @@ from saccade.report.page import (
     Tile,
     render,
 )
-from saccade.structures import Instances, LabelMap
+from saccade.structures import ColourMap, Instances, LabelMap
 from saccade.training.display import clock
 
 SAMPLES = 16
 RATE, EPOCHS = "rate/", 20
-OF_TASK = {"classify": classify_page, "detect": detect_page, "segment": segment_page}
+OF_TASK = {"classify": classify_page, "detect": detect_page, "segment": segment_page, "image_to_image": image_page}
 RATE_TEST = "learning_rates.json"  # of a run directory: what a range test saw
 
 
@@ -82,7 +82,8 @@ def write_fit_report(
         "probe": f"a probe on the features of {card.weights}",
     }
     start = starts.get(card.adapt, "trained from scratch")
-    subtitle = f"{start} on {len(train):,} images of {len(card.classes)} classes"
+    of = "" if card.task == "image_to_image" else f" of {len(card.classes)} classes"
+    subtitle = f"{start} on {len(train):,} images{of}"
     checkpoint.write(folder / "report.html", render(Page(title, subtitle, facts, sections)))
 
 
@@ -147,7 +148,11 @@ def _samples(train: Dataset, classes: tuple[str, ...]) -> Pictures:
     for index in np.linspace(0, len(train) - 1, min(SAMPLES, len(train))).astype(int):
         sample = train[0, int(index)]
         image = sample.image
-        if isinstance(sample.target, Instances | LabelMap):
+        if isinstance(sample.target, ColourMap):
+            image = np.concatenate(
+                [image if image.shape[2] == 3 else image.repeat(3, axis=2), sample.target.pixels], axis=1
+            )
+        elif isinstance(sample.target, Instances | LabelMap):
             shown = image if image.shape[2] == 3 else image.repeat(3, axis=2)
             image = draw(shown, sample.target, classes, objects.skeleton if objects else None)
         tiles.append(Tile(image, str(train.split.ids[index])))

@@ -19,7 +19,7 @@ from saccade.progress import track
 from saccade.recipes.thumbnail import small_view
 from saccade.report.draw import draw
 from saccade.report.palette import colour
-from saccade.structures import VOID, Instances, LabelMap, Prediction
+from saccade.structures import VOID, ColourMap, Instances, LabelMap, Prediction
 from saccade.wording import counted
 
 FOUND, AREAS, MASKS = "found.json", "areas.json", "masks"
@@ -54,6 +54,8 @@ def in_words(prediction: Prediction, classes: Sequence[str], top: int = 5, sure:
     top   how many classes or things
     sure  the least score of a thing
     """
+    if isinstance(prediction, ColourMap):
+        return f"{prediction.size[0]} x {prediction.size[1]} pixels; --out FOLDER keeps them"
     if isinstance(prediction, LabelMap):
         total = prediction.labels.size
         shares = [f"{name} {100 * area / total:.1f} %" for name, area in prediction.areas().items()]
@@ -70,6 +72,8 @@ def in_words(prediction: Prediction, classes: Sequence[str], top: int = 5, sure:
 def as_dict(prediction: Prediction, classes: Sequence[str], top: int = 5, sure: float = 0.5) -> dict[str, Any]:
     """For JSON: the most likely classes; every thing of a score of at least `sure`, its box as x, y, width, height,
     as COCO writes it; or how many pixels each class has."""
+    if isinstance(prediction, ColourMap):
+        return {"height": prediction.size[0], "width": prediction.size[1]}
     if isinstance(prediction, LabelMap):
         return {"height": prediction.size[0], "width": prediction.size[1], "pixels": prediction.areas()}
     if not isinstance(prediction, Instances):
@@ -112,8 +116,12 @@ class Drawn:
         if predictor.card.task == "segment":
             checkpoint.make_folder(folder / MASKS)
 
-    def add(self, path: Path, said: Instances | LabelMap) -> Path:
+    def add(self, path: Path, said: Instances | LabelMap | ColourMap) -> Path:
         """Draw one image; returns where."""
+        if isinstance(said, ColourMap):
+            where = self.folder / self._free(path.stem, ".png")
+            Image.fromarray(said.pixels).save(where)
+            return where
         shown = said if isinstance(said, LabelMap) else surer(said, self.sure)
         pixels, _ = FilePicture(path).pixels("RGB")
         name = self._free(path.stem)
@@ -125,8 +133,10 @@ class Drawn:
             self._found.append((str(path), shown))
         return self.folder / name
 
-    def close(self) -> Path:
-        """Write what tells of all images together; returns where."""
+    def close(self) -> Path | None:
+        """Write what tells of all images together; returns where, and None where there is nothing to tell."""
+        if self.card.task == "image_to_image":
+            return None
         if self.card.task == "segment":
             path = self.folder / AREAS
             checkpoint.write(self.folder / "classes.txt", classes_file(self.card.classes))
@@ -145,11 +155,11 @@ class Drawn:
         if said.probabilities is not None:
             np.savez_compressed(self.folder / MASKS / f"{stem}.npz", probabilities=said.probabilities)
 
-    def _free(self, stem: str) -> str:
+    def _free(self, stem: str, suffix: str = ".jpg") -> str:
         """A name that no other image of this folder has taken."""
-        name, number = f"{stem}.jpg", 2
+        name, number = f"{stem}{suffix}", 2
         while name in self._names:
-            name, number = f"{stem}-{number}.jpg", number + 1
+            name, number = f"{stem}-{number}{suffix}", number + 1
         self._names.add(name)
         return name
 

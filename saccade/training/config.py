@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from saccade.data.augment import Augmentation
 from saccade.errors import UsageError, unknown
 
-PolicyName = Literal["auto", "photo", "glyph", "rand", "trivial", "elastic", "objects", "pixels", "none"]
+PolicyName = Literal["auto", "photo", "glyph", "rand", "trivial", "elastic", "objects", "pixels", "flipped", "none"]
 
 
 class Config(BaseModel):
@@ -38,19 +38,20 @@ class Config(BaseModel):
     label_smoothing     share of the truth that is spread over all classes
     class_weights       "balanced" weighs classes by the inverse of how many images they have, or pixels
     loss                segmentation: "cross_entropy", "binary", "focal", "dice", "lovasz", or several, added up:
-                        "cross_entropy+dice"
+                        "cross_entropy+dice"; image to image: "l1" or "l2". "auto" is the first
     border              segmentation: how much more the narrowest gaps between things count, of everything that is not
                         class 0; U-Net has 10
     border_sigma        how wide such a gap may be, in pixels; U-Net has 5
-    window              segmentation: side in pixels of what training takes of an image; None for what the network has
+    window              where pixels are learnt: side in pixels of what training takes of an image; None for what the
+                        network has
     clip                largest norm of the gradient; None for no limit
     ema                 decay a step of the running average of the weights that is evaluated and kept; None for none
     patience            stop after so many epochs without a better validation, and keep the best; None trains to the end
     precision           "auto" is bfloat16 where the processor or GPU is built for it, else float32
     augmentation        "photo" (crops, mirrors, colour), "glyph" (never mirrored, for what is small and grey), "rand"
                         (RandAugment), "trivial" (TrivialAugment), "elastic", "objects" (all of the image, mirrored and
-                        of several sizes), "pixels" (mirrored, of several sizes), "none", or a table of amounts; "auto"
-                        looks at the task and the data
+                        of several sizes), "pixels" (mirrored, of several sizes), "flipped", "none", or a table of
+                        amounts; "auto" looks at the task and the data
     mixup               alpha of mixup: two images and their labels in one, 0.2 for ImageNet; 0 for none
     cutmix              alpha of CutMix: a piece of one image in another, 1.0; 0 for none. With both, half the batches
     size                side in pixels of what the network sees, of whole images the shorter one; None for what the
@@ -84,7 +85,7 @@ class Config(BaseModel):
     warmup: float = Field(1.0, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
-    loss: str = "cross_entropy"
+    loss: str = "auto"
     border: float = Field(0.0, ge=0)
     border_sigma: float = Field(5.0, gt=0)
     window: int | None = Field(None, ge=1)
@@ -117,10 +118,10 @@ OF_TASKS = {
     "mixup": ("classify",),
     "cutmix": ("classify",),
     "class_weights": ("classify", "segment"),
-    "loss": ("segment",),
+    "loss": ("segment", "image_to_image"),
     "border": ("segment",),
     "border_sigma": ("segment",),
-    "window": ("segment",),
+    "window": ("segment", "image_to_image"),
 }
 OF_A_PROBE = ONLY_PROBE | {"batch_size", "augmentation", "size", "hold_out", "workers", "seed"}
 
@@ -164,6 +165,7 @@ ADAPT: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
+ADAPT["image_to_image"] = ADAPT["segment"]
 
 
 def of_steps(options: Mapping[str, Any]) -> str:

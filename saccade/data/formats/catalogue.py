@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from saccade.data.findings import DataError
-from saccade.data.formats import coco, folder, huggingface, idx, masks, table, voc, yolo
+from saccade.data.formats import coco, folder, huggingface, idx, masks, pairs, table, voc, yolo
 from saccade.data.formats.writing import whole_folder
 from saccade.data.source import Format, Source, Writable
 from saccade.errors import UsageError, unknown
@@ -17,6 +17,7 @@ FORMATS: dict[str, Format] = {
     "voc": voc,
     "csv": table,
     "masks": masks,
+    "pairs": pairs,
     "folders": folder,
 }
 WRITABLE: dict[str, Writable] = {

@@ -40,6 +40,7 @@ from saccade.data.formats.mask_classes import (
     values_of,
     with_palette,
 )
+from saccade.data.formats.side_by_side import child, files_below
 from saccade.data.formats.texts import LARGEST_YAML, fit_names, yaml_of
 from saccade.data.formats.writing import left_out, renumbered, require, start_folder, write_images
 from saccade.data.label_maps import LabelMaps
@@ -98,12 +99,6 @@ def _split(pairs: list[Pair], table: Table) -> Split:
     return Split(images, ids, label_maps=maps)
 
 
-def _child(folder: Path, names: tuple[str, ...]) -> Path | None:
-    """The first of these sub-folders, in upper or lower case."""
-    here = {entry.name.lower(): entry for entry in sorted(folder.iterdir()) if entry.is_dir()}
-    return next((here[name] for name in names if name in here), None)
-
-
 def _holds_images(folder: Path) -> bool:
     files = (name for _, _, names in os.walk(folder) for name in names)
     return any(name.lower().endswith(SUFFIXES) for name in itertools.islice(files, 1000))
@@ -111,7 +106,7 @@ def _holds_images(folder: Path) -> bool:
 
 def _folders(path: Path) -> dict[str, tuple[Path, Path]]:
     """The folders of images and of masks of each split."""
-    images, masks = _child(path, IMAGES), _child(path, MASKS)
+    images, masks = child(path, IMAGES), child(path, MASKS)
     if images and masks:
         if not _holds_images(masks):
             return {}
@@ -124,7 +119,7 @@ def _folders(path: Path) -> dict[str, tuple[Path, Path]]:
     found: dict[str, tuple[Path, Path]] = {}
     named: dict[str, Path] = {}
     for name in [name for name in here if name in SPLIT_NAMES]:
-        pair = _child(here[name], IMAGES), _child(here[name], MASKS)
+        pair = child(here[name], IMAGES), child(here[name], MASKS)
         if pair[0] is None:
             pair = here[name], next((here[name + end] for end in BESIDE if name + end in here), None)
         if pair[0] and pair[1] and _holds_images(pair[1]):
@@ -182,21 +177,10 @@ def _described(about: dict[str, Any], file: Path, notes: list[str]) -> dict[str,
     return folders
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """The images below a folder, by their path in it; hidden ones are none."""
-    found: dict[str, Path] = {}
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                found[Path(here, name).relative_to(folder).as_posix()] = Path(here, name)
-    return found
-
-
 def _pairs(images: Path, masks: Path, findings: Findings) -> list[Pair]:
     """The images of a folder that have a mask of their size."""
-    own, waiting = _files(images), dict[str, Path]()
-    for name, file in _files(masks).items():
+    own, waiting = files_below(images), dict[str, Path]()
+    for name, file in files_below(masks).items():
         stem = name.rpartition(".")[0]
         if stem in waiting:
             reason = f"{waiting[stem].name} has the same name but for the end"

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.errors import unknown
@@ -15,9 +14,7 @@ from saccade.structures import Batch, Known, LabelMap
 from saccade.tasks.contract import Preprocessor
 from saccade.tasks.segment.contract import Segmenter
 from saccade.tasks.segment.losses import LOSSES, pixel_weights
-from saccade.tasks.segment.tiles import TILE, Window, windows
-
-ROWS = 1 << 20  # pixels of the original that are brought back at a time
+from saccade.tasks.segment.tiles import TILE, answers
 
 
 class Pixel(NamedTuple):
@@ -86,10 +83,14 @@ class Segment:
         """One image [1, C, h, w] uint8, all at once or in windows."""
         labels = np.empty(view.source, dtype=np.uint8)
         kept = np.empty((len(self.classes), *view.source), dtype=np.float16) if self.probabilities else None
-        for window in windows(view.size, self.tile, model.multiple):
-            (top, bottom), (left, right) = window.seen
-            logits = model(preprocess(image[:, :, top:bottom, left:right]))[0].float()
-            _bring_back(logits, window, view, labels, kept)
+
+        def run(part: Tensor) -> Tensor:
+            return model(preprocess(part))
+
+        for rows, columns, logits in answers(run, image, view, self.tile, model.multiple):
+            labels[rows, columns] = logits.argmax(0).to(torch.uint8).cpu().numpy()
+            if kept is not None:
+                kept[:, rows, columns] = logits.softmax(0).half().cpu().numpy()
         return LabelMap(labels, self.classes, kept)
 
     def score(self, model: Segmenter, inputs: Tensor, target: Pixel) -> Tensor:
@@ -104,48 +105,3 @@ class Segment:
 
     def metric(self) -> SegmentationMetric:
         return SegmentationMetric(self.classes)
-
-
-def _bring_back(logits: Tensor, window: Window, view: View, labels: np.ndarray, kept: np.ndarray | None) -> None:
-    """Write down what a window says of the pixels of the original that it answers for.
-
-    logits  [K, h, w] float32 of the window
-    view    from original pixels to network pixels, of which the window is a part
-    labels  [H, W] uint8, filled in
-    kept    [K, H, W] float16, likewise; None keeps no probabilities
-    """
-    rows = _originals(view.affine.e, view.affine.f, view.source[0], window.kept[0])
-    columns = _originals(view.affine.a, view.affine.c, view.source[1], window.kept[1])
-    if view.size == view.source:
-        (top, _), (left, _) = window.seen
-        own = logits[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        _write(own, labels[rows, columns], None if kept is None else kept[:, rows, columns])
-        return
-    step = max(1, ROWS // max(1, columns.stop - columns.start))
-    for start in range(rows.start, rows.stop, step):
-        part = slice(start, min(start + step, rows.stop))
-        own = _resampled(logits, view, window, part, columns)
-        _write(own, labels[part, columns], None if kept is None else kept[:, part, columns])
-
-
-def _originals(scale: float, offset: float, length: int, kept: tuple[int, int]) -> slice:
-    """Which pixels of the original have their centre between two lines of network pixels."""
-    first, last = ((line - offset) / scale - 0.5 for line in kept)
-    return slice(int(np.clip(np.ceil(first), 0, length)), int(np.clip(np.ceil(last), 0, length)))
-
-
-def _resampled(logits: Tensor, view: View, window: Window, rows: slice, columns: slice) -> Tensor:
-    """[K, R, C] the logits at the centres of pixels of the original, between those of the network's pixels linearly."""
-    (top, _), (left, _) = window.seen
-    _, height, width = logits.shape
-    y = (torch.arange(rows.start, rows.stop, device=logits.device) + 0.5) * view.affine.e + view.affine.f - top
-    x = (torch.arange(columns.start, columns.stop, device=logits.device) + 0.5) * view.affine.a + view.affine.c - left
-    across, down = torch.meshgrid(2 * x / width - 1, 2 * y / height - 1, indexing="xy")
-    grid = torch.stack([across, down], dim=-1)[None]
-    return F.grid_sample(logits[None], grid, "bilinear", "border", align_corners=False)[0]
-
-
-def _write(logits: Tensor, labels: np.ndarray, kept: np.ndarray | None) -> None:
-    labels[...] = logits.argmax(0).to(torch.uint8).cpu().numpy()
-    if kept is not None:
-        kept[...] = logits.softmax(0).half().cpu().numpy()

@@ -192,3 +192,22 @@ def unet(
     if backbone is None:
         return UNet(num_classes, in_channels, width, padded, batch_norm, dropout)
     return UNetOnBackbone(encoder(backbone, in_channels, **dict(encoder_options or {})), num_classes, widths)
+
+
+def unet_image(
+    num_classes: int = 3,
+    in_channels: int = 3,
+    backbone: str | None = None,
+    width: int = 32,
+    widths: Sequence[int] = WIDTHS,
+    encoder_options: Mapping[str, Any] | None = None,
+) -> Segmenter:
+    """The padded form with batch norm, three colours out, which begin at zero: it starts as the image itself.
+
+    Options as of `unet`.
+    """
+    network = unet(
+        num_classes, in_channels, backbone, width, widths, True, True, dropout=0.0, encoder_options=encoder_options
+    )
+    network.reset_head()
+    return network
