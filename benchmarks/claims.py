@@ -153,6 +153,20 @@ CLAIMS: dict[str, Claim] = {
         )
     },
     **{
+        f"step_{name}": Claim(
+            what=f'a training step of {what} on four pictures of 320 x 320, precision "auto", all cores',
+            peer=f"{peer} eager module, float32",
+            ours=("benchmarks.ours.segmenter", name),
+            theirs=("benchmarks.peers.eager_segmenter", name),
+            rounds=5,
+            at_least=2.2,
+        )
+        for name, what, peer in (
+            ("fcn_resnet50", "FCN on a dilated ResNet-50", "torchvision's"),
+            ("unet", "a U-Net on MobileNetV2", "segmentation_models_pytorch's"),
+        )
+    },
+    **{
         f"index_coco_{name}": Claim(
             what=f"{words} indexing a COCO file of a million boxes on 100,000 images, a fresh process each time",
             peer="pycocotools' COCO(file)",

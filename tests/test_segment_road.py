@@ -472,3 +472,16 @@ def test_pairs_are_read_and_what_is_broken_is_named(pairs: Path, tmp_path: Path)
 
 def test_pairs_choose_their_network(pairs: Path) -> None:
     assert choose(sources.read(pairs)).model == "unet_image"
+
+
+# --- how often is validated -------------------------------------------------------------------------------------------
+
+
+def test_only_some_epochs_are_validated(data: Path, tmp_path: Path) -> None:
+    """Every second, and the last; the weights of the last are kept."""
+    fitted = saccade.fit(data, model="unet", out=tmp_path / "run", validate_every=2, **QUICK | {"epochs": 5})
+    lines = [json.loads(line) for line in (fitted.path / "log.jsonl").read_text().splitlines()]
+    assert ["val/mean_iou" in line for line in lines] == [False, True, False, True, True]
+    assert lines[-1]["val/mean_iou"] == pytest.approx(fitted.metrics["mean_iou"])
+    with pytest.raises(UsageError, match="patience is 1 epochs, but only every 2 epochs are validated"):
+        saccade.fit(data, model="unet", out=tmp_path / "other", validate_every=2, patience=1, **QUICK)

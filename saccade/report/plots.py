@@ -21,7 +21,7 @@ def curves(lines: Sequence[dict[str, float]]) -> str:
     """How a training went, epoch by epoch: the loss, the validation error if it was measured, the learning rate.
 
     lines  of log.jsonl: epoch (from 0), learning_rate, train/loss, and perhaps val/loss, val/top1_error, val/box/AP,
-           val/mask/AP, val/keypoint/AP (percent)
+           val/mask/AP, val/keypoint/AP, val/mean_iou (percent), val/psnr
 
     Two or three SVGs one after the other, so that they stand in a row on a screen and in a column on a phone.
     """
@@ -36,6 +36,8 @@ def curves(lines: Sequence[dict[str, float]]) -> str:
         ("Loss", {"train/loss": ("training", BLUE), "val/loss": ("validation", VERMILION)}),
         ("Validation error, %", {"val/top1_error": ("validation", VERMILION)}),
         ("Validation AP, %", precision),
+        ("Validation mean IoU, %", {"val/mean_iou": ("validation", VERMILION)}),
+        ("Validation PSNR, dB", {"val/psnr": ("validation", VERMILION)}),
         ("Learning rate", {"learning_rate": ("", INK)}),
     ]
     return "\n".join(

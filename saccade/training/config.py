@@ -46,6 +46,7 @@ class Config(BaseModel):
                         network has
     clip                largest norm of the gradient; None for no limit
     ema                 decay a step of the running average of the weights that is evaluated and kept; None for none
+    validate_every      so many epochs, and after the last
     patience            stop after so many epochs without a better validation, and keep the best; None trains to the end
     precision           "auto" is bfloat16 where the processor or GPU is built for it, else float32
     augmentation        "photo" (crops, mirrors, colour), "glyph" (never mirrored, for what is small and grey), "rand"
@@ -91,6 +92,7 @@ class Config(BaseModel):
     window: int | None = Field(None, ge=1)
     clip: float | None = Field(None, gt=0)
     ema: float | None = Field(None, gt=0, lt=1)
+    validate_every: int = Field(1, ge=1)
     patience: int | None = Field(None, ge=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     augmentation: PolicyName | Augmentation = "auto"
@@ -205,6 +207,11 @@ def configure(adapt: str, options: Mapping[str, Any], task: str = "classify") ->
         raise UsageError(explain_validation(error)) from None
     if adapt == "finetune" and task == "classify" and "warm_start" not in chosen:
         config = config.model_copy(update={"warm_start": config.epochs // 2})
+    if config.patience is not None and config.patience < config.validate_every:
+        raise UsageError(
+            f"patience is {config.patience} epochs, but only every {config.validate_every} epochs are validated; "
+            f"choose a larger patience"
+        )
     if config.warm_start > config.epochs:
         raise UsageError(f"warm_start is {config.warm_start}, but there are only {config.epochs} epochs")
     return config

@@ -4,12 +4,14 @@ import sys
 import time
 from typing import Any
 
-# What is said of an epoch, by its name in the log.
+# What is said of an epoch, by its name in the log, and its unit.
 RESULTS = {
-    "val/top1_error": "error",
-    "val/box/AP": "AP",
-    "val/mask/AP": "mask AP",
-    "val/keypoint/AP": "keypoint AP",
+    "val/top1_error": ("error", "%"),
+    "val/box/AP": ("AP", "%"),
+    "val/mask/AP": ("mask AP", "%"),
+    "val/keypoint/AP": ("keypoint AP", "%"),
+    "val/mean_iou": ("mean IoU", "%"),
+    "val/psnr": ("PSNR", "dB"),
 }
 
 
@@ -68,7 +70,8 @@ class Display:
 
     def end_epoch(self, numbers: dict[str, float]) -> None:
         """An epoch's line of the log, in words."""
-        results = [f"{word} {numbers[name]:.2f} %" for name, word in RESULTS.items() if name in numbers]
+        known = {name: said for name, said in RESULTS.items() if name in numbers}
+        results = [f"{word} {numbers[name]:.2f} {unit}" for name, (word, unit) in known.items()]
         self._result = "".join(f"{result}  " for result in results)
         parts = [f"epoch {int(numbers['epoch']) + 1}/{self._epochs}", f"loss {numbers['train/loss']:.4f}"]
         if "val/loss" in numbers:

@@ -203,8 +203,11 @@ def _close_epoch(session: _Session, speed: float) -> None:
     """Validate, write a line of the log, keep the weights that are to be kept, and save."""
     job, position = session.job, session.position
     numbers = {"train/loss": position.loss / max(1, position.step)}
-    objective = -position.epoch  # without validation the latest is the best
-    if job.val is not None:
+    last = position.epoch + 1 == job.config.epochs
+    due = last or (position.epoch + 1) % job.config.validate_every == 0
+    # Without validation the latest is the best; in an epoch without one nothing is known.
+    objective = math.inf if job.val is not None else -position.epoch
+    if job.val is not None and due:
         _share_buffers(session.kept, job.accelerator)
         job.display.begin_validation(len(job.val.dataset))
         result = evaluate(job.task, session.kept, job.preprocess, job.val, job.accelerator, job.display).result()

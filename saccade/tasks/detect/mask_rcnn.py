@@ -106,14 +106,19 @@ class KeypointPredictor(nn.Module):
 class KeypointRCNN(FasterRCNN):
     """Boxes and keypoints: for each of P keypoints a map of the box on which one pixel is right (section 5).
 
-    depth  convolutions of the head
+    depth   convolutions of the head
+    margin  how much wider than its box, to each side, in shares of it, the maps of a thing are: what lies on the very
+            edge is lost where a box is a little too small. The paper has 0
     """
 
     finds = ("box", "keypoints")
     head = ("roi_heads.box_predictor", "roi_heads.keypoint_predictor")
 
-    def __init__(self, *parts: *Parts, num_keypoints: int = 17, depth: int = 8, sampled: int = 512) -> None:
+    def __init__(
+        self, *parts: *Parts, num_keypoints: int = 17, depth: int = 8, sampled: int = 512, margin: float = 0.0
+    ) -> None:
         super().__init__(*parts, sampled=sampled)
+        self.margin = margin
         features = 2 * self.backbone.channels
         blocks = _convolutions(self.backbone.channels, depth, features).children()
         self.roi_heads.keypoint_head = nn.Sequential(*(layer for block in blocks for layer in block.children()))
@@ -130,7 +135,7 @@ class KeypointRCNN(FasterRCNN):
     ) -> dict[str, Tensor]:
         """And of the keypoints: softmax cross-entropy over the pixels of the box, for those that are marked."""
         losses = super().losses_of_boxes(maps, drawn, boxes, truths)
-        looked_at = [own.boxes[: len(own.matches)] for own in drawn]
+        looked_at = [widened(own.boxes[: len(own.matches)], self.margin) for own in drawn]
         logits = self.keypoints(maps, looked_at).flatten(2)
         cells, marked = [], []
         for own, own_boxes, truth in zip(drawn, looked_at, truths, strict=True):
@@ -144,9 +149,16 @@ class KeypointRCNN(FasterRCNN):
         return losses | {"keypoints": total / max(1, int(wanted.sum()))}
 
     def describe(self, maps: Sequence[Tensor], found: list[Detections]) -> list[Detections]:
-        logits = self.keypoints(maps, [one.boxes for one in found])
-        parts = logits.split([len(one.boxes) for one in found])
-        return [one._replace(keypoints=peaks(own, one.boxes)) for one, own in zip(found, parts, strict=True)]
+        looked_at = [widened(one.boxes, self.margin) for one in found]
+        parts = self.keypoints(maps, looked_at).split([len(boxes) for boxes in looked_at])
+        points = [peaks(own, boxes) for own, boxes in zip(parts, looked_at, strict=True)]
+        return [one._replace(keypoints=own) for one, own in zip(found, points, strict=True)]
+
+
+def widened(boxes: Tensor, margin: float) -> Tensor:
+    """Boxes [N, 4] xyxy, each side further out by a share of the width or height."""
+    sides = margin * (boxes[:, 2:] - boxes[:, :2])
+    return torch.cat([boxes[:, :2] - sides, boxes[:, 2:] + sides], 1)
 
 
 def keypoint_cells(keypoints: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -279,10 +291,11 @@ def keypointrcnn_fpn(
     smallest: int = 32,
     sampled: int = 512,
     depth: int = 8,
+    margin: float = 0.0,
 ) -> KeypointRCNN:
     """On the feature pyramid of any network of the catalogue; options as of `pyramid_parts` and `KeypointRCNN`."""
     parts = pyramid_parts(backbone, num_classes, in_channels, width, hidden, smallest)
-    return KeypointRCNN(*parts, num_keypoints=num_keypoints, depth=depth, sampled=sampled)
+    return KeypointRCNN(*parts, num_keypoints=num_keypoints, depth=depth, sampled=sampled, margin=margin)
 
 
 def keypointrcnn_resnet50_fpn(num_classes: int = 1, in_channels: int = 3, num_keypoints: int = 17) -> KeypointRCNN:

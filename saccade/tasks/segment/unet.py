@@ -132,22 +132,16 @@ class UNetOnBackbone(Segmenter):
         self.backbone, self.num_classes, self.in_channels = body, num_classes, body.in_channels
         # Of several maps with one stride the last knows most.
         levels = {stride: place for place, stride in enumerate(body.strides)}
-        self.levels = tuple(levels[stride] for stride in sorted(levels))
-        strides = [body.strides[place] for place in self.levels]
-        channels = body.channels[self.levels[-1]]
+        stride, channels = max(levels), body.channels[levels[max(levels)]]
+        self.coarsest, self.bridges = levels[stride], list[int | None]()
         self.pairs = nn.ModuleList()
-        stride = strides[-1]
-        self.factors: list[int] = []
-        for number in range(len(strides)):
-            # From the finest map on to the image there is no bridge.
-            bridge = body.channels[self.levels[-2 - number]] if number < len(strides) - 1 else 0
-            finer = strides[-2 - number] if number < len(strides) - 1 else 1
-            if stride == finer:
-                break
-            out = widths[min(number, len(widths) - 1)]
-            self.pairs.append(_pair(channels + bridge, out, 1, batch_norm=True))
-            self.factors.append(stride // finer)
-            channels, stride = out, finer
+        while stride > 1:
+            stride //= 2
+            bridge, out = levels.get(stride), widths[min(len(self.pairs), len(widths) - 1)]
+            self.bridges.append(bridge)
+            beside = 0 if bridge is None else body.channels[bridge]
+            self.pairs.append(_pair(channels + beside, out, 1, batch_norm=True))
+            channels = out
         self.score = nn.Conv2d(channels, num_classes, 3, padding=1)
         for module in [*self.pairs.modules(), self.score]:
             if isinstance(module, nn.Conv2d):
@@ -159,12 +153,10 @@ class UNetOnBackbone(Segmenter):
 
     def logits(self, inputs: Tensor) -> Tensor:
         maps = self.backbone.maps(inputs)
-        *bridges, up = [maps[place] for place in self.levels]
-        for number, (factor, pair) in enumerate(zip(self.factors, self.pairs, strict=True)):
-            up = F.interpolate(up, scale_factor=float(factor), mode="nearest")
-            if number < len(bridges):
-                up = torch.cat([up, bridges[-1 - number]], 1)
-            up = pair(up)
+        up = maps[self.coarsest]
+        for bridge, pair in zip(self.bridges, self.pairs, strict=True):
+            up = F.interpolate(up, scale_factor=2.0, mode="nearest")
+            up = pair(up if bridge is None else torch.cat([up, maps[bridge]], 1))
         return self.score(up)
 
 
