@@ -1,21 +1,18 @@
 """The whole way of a detector: from annotations to a run directory, its report, its numbers and its pictures."""
 
-import io
 import json
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from faster_coco_eval import COCO
+from ran import cli
 
 import saccade
-from saccade.cli.main import main
 from saccade.data import source as sources
 from saccade.data.augment import Augmentation
 from saccade.data.formats import coco
@@ -30,26 +27,6 @@ from saccade.training import loop
 
 SMALL: dict[str, Any] = {"backbone": "resnet18", "width": 32, "hidden": 32, "smallest": 16, "sampled": 32}
 QUICK: dict[str, Any] = {"size": 64, "batch_size": 4, "epochs": 1, "network": SMALL, "workers": 0, "quiet": True}
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def cli(*arguments: object) -> Ran:
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        before, sys.argv = sys.argv, ["saccade", *map(str, arguments)]
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            sys.argv = before
-    return Ran(code, out.getvalue(), err.getvalue())
 
 
 def some_scenes(train: int = 12, val: int = 6) -> Source:

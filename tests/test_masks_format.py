@@ -418,8 +418,10 @@ BAD_YAML: dict[str, tuple[str, str]] = {
 def test_broken_descriptions(make, case):
     content, words = BAD_YAML[case]
     path = make({"a": rows(0, 1)})
-    (path / "set.yaml").write_text(GOOD)
-    assert read(path / "set.yaml").classes == ("road", "car")
+    for good in (GOOD, "train: {images: images, masks: masks}\nclasses: {0: road, 1: car}\n"):
+        (path / "set.yaml").write_text(good)
+        assert masks.recognises(path / "set.yaml")
+        assert read(path / "set.yaml").classes == ("road", "car")
     (path / "set.yaml").write_text(content)
     with pytest.raises(DataError) as caught:
         read(path / "set.yaml")

@@ -1,11 +1,11 @@
 """The whole way of a segmenter, and of a network that makes images of images: from folders to reports and pictures."""
 
-import io
 import json
+import shutil
+import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from ran import cli
 
 import saccade
-from saccade.cli.main import main
 from saccade.data import source as sources
 from saccade.data.augment import Augmentation
 from saccade.data.findings import DataError, Findings
@@ -38,26 +38,6 @@ from saccade.tasks.segment.losses import LOSSES, pixel_weights
 CLASSES = ("ground", "disc", "never")
 TINY: dict[str, Any] = {"width": 4, "padded": True, "batch_norm": True, "dropout": 0.0}
 QUICK: dict[str, Any] = {"batch_size": 4, "epochs": 1, "network": TINY, "window": 48, "workers": 0, "quiet": True}
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def cli(*arguments: object) -> Ran:
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        before, sys.argv = sys.argv, ["saccade", *map(str, arguments)]
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            sys.argv = before
-    return Ran(code, out.getvalue(), err.getvalue())
 
 
 def discs(count: int, seed: int, size: tuple[int, int] = (60, 71)) -> Split:
@@ -272,8 +252,6 @@ def test_data_without_pixels_is_refused(tmp_path: Path, class_folders: Any, data
 
 def test_a_mask_of_another_size_stops_before_anything_is_written(data: Path, tmp_path: Path) -> None:
     """One in a folder, one in memory."""
-    import shutil
-
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
     mask = next((folder / "masks" / "train").iterdir())
@@ -291,8 +269,6 @@ def test_a_mask_of_another_size_stops_before_anything_is_written(data: Path, tmp
 
 
 def test_values_outside_the_classes_stop_or_are_left_out(data: Path, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
     mask = next((folder / "masks" / "train").iterdir())
@@ -485,3 +461,26 @@ def test_only_some_epochs_are_validated(data: Path, tmp_path: Path) -> None:
     assert lines[-1]["val/mean_iou"] == pytest.approx(fitted.metrics["mean_iou"])
     with pytest.raises(UsageError, match="patience is 1 epochs, but only every 2 epochs are validated"):
         saccade.fit(data, model="unet", out=tmp_path / "other", validate_every=2, patience=1, **QUICK)
+
+
+HUGE = """
+import resource, sys
+import numpy as np
+import saccade
+
+said = saccade.load(sys.argv[1])(sys.argv[2])
+print(said.labels.shape, sum(said.areas().values()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_a_hundred_million_pixels_take_less_than_4_gib(run: Path, tmp_path: Path) -> None:
+    """10,000 x 10,000 pixels, in a process of its own; the most memory it ever had, as the system counts it."""
+    tile = np.random.default_rng(0).integers(0, 256, (500, 500, 3), dtype=np.uint8)
+    Image.fromarray(np.tile(tile, (20, 20, 1))).save(tmp_path / "huge.png", compress_level=1)
+    done = subprocess.run(
+        [sys.executable, "-c", HUGE, run, tmp_path / "huge.png"], capture_output=True, text=True, check=True
+    )
+    *shape, count, kilobytes = done.stdout.replace("(", "").replace(")", "").replace(",", "").split()
+    assert [int(side) for side in shape] == [10_000, 10_000] and int(count) == 100_000_000
+    assert int(kilobytes) < 4 * 1024**2

@@ -148,7 +148,8 @@ def _is_description(file: Path) -> bool:
         return False
     with file.open("rb") as opened:
         content = opened.read(LARGEST_YAML)
-    return all(re.search(rb"^[\"']?" + key, content, re.MULTILINE) for key in (b"classes", b"\\s+[\"']?masks"))
+    # Of each split, on lines of their own or in braces.
+    return all(re.search(key, content, re.MULTILINE) for key in (rb"^[\"']?classes", rb"[\s{,][\"']?masks[\"']?\s*:"))
 
 
 def _description(folder: Path) -> Path | None:

@@ -15,7 +15,7 @@ of a VGG are torchvision's, full connections too, so that a published classifier
 `fcn_resnet50`, with torchvision's keys, is younger: a dilated ResNet, one head, and a second one in training.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -237,44 +237,34 @@ class DilatedFCN(Dilated):
 Options = Mapping[str, Any] | None
 
 
-def fcn32s(
-    num_classes: int = 21,
-    in_channels: int = 3,
-    backbone: str = "vgg16",
-    hidden: int = 4096,
-    dropout: float = 0.5,
-    encoder_options: Options = None,
-) -> FCN:
-    """Scores of the coarsest map alone. On VGG-16 134 million weights.
+def _scored(stride: int, results: str) -> Callable[..., FCN]:
+    """The builder of one of the paper's three."""
 
+    def build(
+        num_classes: int = 21,
+        in_channels: int = 3,
+        backbone: str = "vgg16",
+        hidden: int = 4096,
+        dropout: float = 0.5,
+        encoder_options: Options = None,
+    ) -> FCN:
+        body = encoder(backbone, in_channels, **dict(encoder_options or {}))
+        return FCN(body, stride, num_classes, hidden, dropout)
+
+    build.__name__ = f"fcn{stride}s"
+    build.__doc__ = f"""{results} On VGG-16 134 million weights.
+
+    backbone         a VGG, for the paper's own, or any other
     hidden           units of fc6 and fc7, on a VGG
-    encoder_options  what the backbone's builder takes besides, such as {"width": 16}
+    dropout          behind each of these
+    encoder_options  what the backbone's builder takes besides, such as {{"width": 16}}
     """
-    return FCN(encoder(backbone, in_channels, **dict(encoder_options or {})), 32, num_classes, hidden, dropout)
+    return build
 
 
-def fcn16s(
-    num_classes: int = 21,
-    in_channels: int = 3,
-    backbone: str = "vgg16",
-    hidden: int = 4096,
-    dropout: float = 0.5,
-    encoder_options: Options = None,
-) -> FCN:
-    """And of the map before; options as of `fcn32s`."""
-    return FCN(encoder(backbone, in_channels, **dict(encoder_options or {})), 16, num_classes, hidden, dropout)
-
-
-def fcn8s(
-    num_classes: int = 21,
-    in_channels: int = 3,
-    backbone: str = "vgg16",
-    hidden: int = 4096,
-    dropout: float = 0.5,
-    encoder_options: Options = None,
-) -> FCN:
-    """And of the one before that; options as of `fcn32s`."""
-    return FCN(encoder(backbone, in_channels, **dict(encoder_options or {})), 8, num_classes, hidden, dropout)
+fcn32s = _scored(32, "Scores of the coarsest map alone: 59.4 % mean IoU on VOC 2011 (table 3).")
+fcn16s = _scored(16, "And of the map before: 62.4 %.")
+fcn8s = _scored(8, "And of the one before that: 62.7 %.")
 
 
 def fcn(
