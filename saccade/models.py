@@ -145,8 +145,8 @@ def create_model(
 
 
 def options_of(name: str) -> list[str]:
-    """What the network's builder takes."""
-    return list(inspect.signature(builder(name)).parameters)
+    """What the network's builder takes besides the number of classes, which the data say."""
+    return [option for option in inspect.signature(builder(name)).parameters if option != "num_classes"]
 
 
 def check_options(name: str, options: Iterable[str]) -> None:
@@ -168,6 +168,8 @@ def find_weights(name: str, weights: str | Path, **options: Any) -> Weights:
         return resolve(name, weights)
     with torch.device("meta"):
         backbone = builder(name)(**options).trunk.name
+    if backbone not in WEIGHTS and "backbone" in options_of(name):
+        raise UsageError(f"nobody publishes weights of {name}'s own backbone; give another: --backbone mobilenet_v2")
     if str(weights) not in WEIGHTS.get(backbone, {}) and WEIGHTS.get(name):
         raise unknown(f"weights of {name} called", str(weights), [*WEIGHTS[name], *WEIGHTS.get(backbone, {})])
     return resolve(backbone, weights)

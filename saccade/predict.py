@@ -89,6 +89,6 @@ def load(
     if of_maps and (card.task not in ("segment", "image_to_image") or (probabilities and card.task != "segment")):
         raise UsageError(f"{min(of_maps)} is for networks that say what every pixel is; {card.model} does not")
     if tile is not None and isinstance(model, Segmenter):
-        check_tile(tile, model.multiple)
+        check_tile(tile, model.grid)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Predictor(model.to(chosen), card, precision, **of_maps)

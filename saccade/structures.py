@@ -321,6 +321,15 @@ class Instances:
         return replace(self, **fields)
 
 
+def value_counts(values: np.ndarray) -> np.ndarray:
+    """[256] int64: how often each value occurs in [H, W] uint8."""
+    counts = np.zeros(256, dtype=np.int64)
+    # Counting makes eight bytes of each pixel's one: not of a large map at once.
+    for row in range(0, len(values), 256):
+        counts += np.bincount(values[row : row + 256].ravel(), minlength=256)
+    return counts
+
+
 @dataclass(frozen=True, eq=False)
 class LabelMap:
     """What every pixel of one image is.
@@ -345,13 +354,13 @@ class LabelMap:
         """(height, width)."""
         return self.labels.shape[0], self.labels.shape[1]
 
+    def counts(self) -> np.ndarray:
+        """[256] int64: how many pixels have each label."""
+        return value_counts(self.labels)
+
     def areas(self) -> dict[str, int]:
         """How many pixels each class has, most first; classes without one are left out, void too."""
-        # Counting makes eight bytes of each pixel's one: not of a large map at once.
-        counts = np.zeros(VOID + 1, dtype=np.int64)
-        for row in range(0, len(self.labels), 256):
-            counts += np.bincount(self.labels[row : row + 256].ravel(), minlength=VOID + 1)
-        counts = counts[: len(self.classes)]
+        counts = self.counts()[: len(self.classes)]
         order = np.argsort(-counts, kind="stable")
         return {self.classes[k]: int(counts[k]) for k in order if counts[k]}
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor, nn
 
+from saccade.backbones.stages import stages_of
 from saccade.backbones.vgg import vgg11
-from saccade.data.label_maps import LabelMaps
+from saccade.data.label_maps import LabelMaps, frequencies_of
 from saccade.data.loader import Dataset, Loader
 from saccade.data.source import Split
 from saccade.errors import UsageError
@@ -31,6 +32,8 @@ from saccade.tasks.segment.fcn import FCN, Interpolation, Upsampling
 from saccade.tasks.segment.losses import LOSSES, balanced, border_weights, lovasz, pixel_weights
 from saccade.tasks.segment.task import Pixel, Segment
 from saccade.tasks.segment.tiles import windows
+from saccade.training.config import configure
+from saccade.training.freeze import norms_of, plan
 from saccade.training.loop import evaluate
 
 NARROW = {"backbone": "vgg11_bn", "encoder_options": {"width": 8}}
@@ -198,6 +201,56 @@ def test_fcn_refuses_a_backbone_without_its_strides() -> None:
         create_model("fcn32s", backbone="squeezenet1_0")
     with pytest.raises(UsageError, match="a VGG, and resnet18 is none"):
         create_model("segnet", backbone="resnet18")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("unet", {"backbone": "squeezenet1_0"}),
+        ("unet", {"backbone": "inception_v3"}),
+        ("fcn32s", {"backbone": "inception_v3"}),
+        ("fcn", {"backbone": "alexnet"}),
+        ("deeplabv3", {"backbone": "inception_v3"}),
+    ],
+)
+def test_maps_that_do_not_lie_on_the_image_are_refused(name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=rf"the maps of {options['backbone']} lose their borders"):
+        create_model(name, 2, **options)
+
+
+@pytest.mark.parametrize("backbone", ["densenet121", "mobilenet_v3_small", "resnet20_cifar", "vgg11"])
+@torch.no_grad()
+def test_other_backbones_are_taken(backbone: str) -> None:
+    for name in ("unet", "fcn"):
+        model = create_model(name, 2, backbone=backbone).eval()
+        assert model(torch.randn(1, 3, 70, 90)).shape == (1, 2, 70, 90)
+
+
+def test_vgg11s_normalisation_and_vgg16cs_small_filters_are_kept() -> None:
+    model = create_model("segnet", 2, backbone="vgg11_lrn", encoder_options={"width": 2})
+    calls = []
+    model.trunk.norm.register_forward_hook(lambda *_: calls.append(1))
+    model(torch.zeros(1, 3, 32, 32))
+    assert calls == [1]
+    tied = create_model("segnet", 2, backbone="vgg16_c", tied=True, encoder_options={"width": 4}).eval()
+    assert tied(torch.zeros(1, 3, 32, 32)).shape == (1, 2, 32, 32)
+
+
+def test_a_head_is_new_and_keeps_nothing() -> None:
+    """Norms of the encoder stay as they came; those built on it learn, and so does what drops units out."""
+    model = create_model("deeplabv3", 3, backbone="resnet18")
+    for adapt, options in (("finetune", {"norms": "keep"}), ("freeze", {})):
+        config = configure(adapt, options, "segment")
+        plan(stages_of(model), adapt, config, norms_of(model)).hold(model, 0)
+        norms = {name: own.training for name, own in model.named_modules() if isinstance(own, nn.BatchNorm2d)}
+        assert len(norms) > 20
+        assert all(trains != name.startswith("backbone.") for name, trains in norms.items()), adapt
+        assert all(own.training for own in model.modules() if isinstance(own, nn.Dropout))
+
+
+def test_a_networks_own_backbone_has_no_weights() -> None:
+    with pytest.raises(UsageError, match="give another: --backbone mobilenet_v2"):
+        create_model("unet", 2, weights="imagenet")
 
 
 # --- unpooling --------------------------------------------------------------------------------------------------------
@@ -368,6 +421,19 @@ def test_what_is_predicted_in_void_changes_no_loss(name: str) -> None:
     assert LOSSES[name](logits, labels, weights) == LOSSES[name](other, labels, weights)
 
 
+def test_frequencies_are_of_the_images_a_class_is_in() -> None:
+    """Eigen and Fergus: a class of few images is not rare for that."""
+    maps = [np.array([[0, 0, 0, 1]], dtype=np.uint8), np.array([[0, 2, 2, VOID]], dtype=np.uint8)]
+    found = frequencies_of(LabelMaps(maps, ("a", "b", "c", "d"), {0: 0, 1: 1, 2: 2, VOID: VOID}), "counting")
+    assert found.tolist() == [4 / 7, 1 / 4, 2 / 3, 0]
+    assert balanced(found) == pytest.approx([1, 16 / 7, 6 / 7, 1])
+
+
+def test_lovasz_alone_takes_no_weights() -> None:
+    with pytest.raises(UsageError, match="lovasz counts all pixels alike"):
+        Segment(("a", "b"), losses=["lovasz"], border=10)
+
+
 def test_weights_of_classes() -> None:
     assert balanced([10, 40, 20, 0]) == [2.0, 0.5, 1.0, 1.0]
     labels = torch.tensor([[[0, 1, VOID]]])
@@ -431,8 +497,8 @@ def test_in_windows_the_answer_is_that_of_the_whole_image(name: str) -> None:
     preprocess, picture = Preprocess(Preprocessing()), torch.randint(0, 256, (1, 3, 900, 700), dtype=torch.uint8)
     inputs = preprocess(picture)
     whole, tiled = model(inputs), torch.full((1, 5, 900, 700), torch.nan)
-    assert len(list(windows((900, 700), tile, model.multiple))) > 4
-    for (rows, columns), (first, last) in windows((900, 700), tile, model.multiple):
+    assert len(list(windows((900, 700), tile, model.grid))) > 4
+    for (rows, columns), (first, last) in windows((900, 700), tile, model.grid):
         answer = model(inputs[:, :, slice(*rows), slice(*columns)])
         tiled[:, :, slice(*first), slice(*last)] = answer[
             :, :, first[0] - rows[0] : first[1] - rows[0], last[0] - columns[0] : last[1] - columns[0]

@@ -3,7 +3,7 @@
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +16,13 @@ from saccade import precision
 from saccade.data.loader import Dataset, Loader
 from saccade.data.source import Split
 from saccade.layers.preprocess import Preprocess
-from saccade.models import create_model, create_task
+from saccade.models import Model, create_model, create_task
 from saccade.structures import Batch, Preprocessing
 from saccade.training.config import Config
 from saccade.training.display import Display
 from saccade.training.freeze import Freeze
-from saccade.training.loop import Job, train
+from saccade.training.loop import Job, take_step, train, wrap
+from saccade.training.memory import keep_freed_memory
 from saccade.training.optim import make_optimiser, parameter_groups
 
 BATCH, STEPS, CLASSES = 32, 4, 1000
@@ -47,15 +48,20 @@ def make_job(name: str, steps: int, folder: Path) -> Job:
     rng = np.random.default_rng(0)
     images = rng.integers(256, size=(steps * BATCH, 224, 224, 3), dtype=np.uint8)
     split = Split(images, [str(index) for index in range(len(images))], rng.integers(CLASSES, size=len(images)))
-    preprocessing = Preprocessing(size=(224, 224), resize=224)
-    config = Config(epochs=1, batch_size=BATCH, optimiser="sgd", learning_rate=1e-3, weight_decay=0.0, warmup=0)
-    model = create_model(name, CLASSES).to(memory_format=torch.channels_last)
+    data = Dataset(split, Preprocessing(size=(224, 224), resize=224))
+    model = create_model(name, CLASSES)
+    return bare_job(model, "classify", CLASSES, TimedLoader(data, BATCH, shuffle=True), folder)
+
+
+def bare_job(model: Model, task: str, classes: int, loader: Loader, folder: Path, rate: float = 1e-3) -> Job:
+    """A job of one epoch, by SGD at a steady rate, that evaluates nothing."""
+    config = Config(epochs=1, batch_size=BATCH, optimiser="sgd", learning_rate=rate, weight_decay=0.0, warmup=0)
     return Job(
         model=model,
-        task=create_task("classify", [str(label) for label in range(CLASSES)], model),
-        preprocess=Preprocess(preprocessing),
+        task=create_task(task, [str(label) for label in range(classes)], model),
+        preprocess=Preprocess(loader.dataset.preprocessing),
         optimiser=make_optimiser(parameter_groups(model, {}, config, Freeze()), config),
-        train=TimedLoader(Dataset(split, preprocessing), BATCH, shuffle=True),
+        train=loader,
         val=None,
         config=config,
         folder=folder,
@@ -63,6 +69,20 @@ def make_job(name: str, steps: int, folder: Path) -> Job:
         fingerprint="",
         display=Display(quiet=True),
     )
+
+
+def one_step(model: Model, task: str, classes: int, loader: Loader) -> Callable[[], int]:
+    """What the loop does with the loader's first batch: from uint8 to a step of the optimiser."""
+    keep_freed_memory()
+    job = bare_job(model, task, classes, loader, Path(tempfile.gettempdir()), rate=1e-4)
+    model.train()
+    network, batch = wrap(job), next(iter(loader.epoch()))
+
+    def work() -> int:
+        take_step(job, network, batch, 1e-4, 0, 0)
+        return len(batch)
+
+    return work
 
 
 def timed_round(job: Job) -> tuple[int, float]:

@@ -83,7 +83,8 @@ class VGG(Backbone):
         for start, end in zip(starts, self.ends, strict=False):
             pool = self.features[end]
             assert isinstance(pool, nn.MaxPool2d)
-            stages.append((nn.Sequential(*list(self.features)[start:end]), pool))
+            after = [] if start else [self.norm]
+            stages.append((nn.Sequential(*list(self.features)[start:end], *after), pool))
         return stages
 
     def maps(self, inputs: Tensor) -> list[Tensor]:

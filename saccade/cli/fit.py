@@ -21,7 +21,9 @@ def fit(
     weights: Annotated[
         str | None, typer.Option(help="What to start from: imagenet, coco, or a .safetensors or .pth file.")
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help="Of a detector that takes any: whose maps it looks at.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Of a detector or segmenter that takes any: whose maps it looks at.")
+    ] = None,
     adapt: Annotated[
         str | None,
         typer.Option(help="scratch, probe, freeze or finetune; by default the data, or weights given, decide."),

@@ -92,6 +92,8 @@ def count(source: Source, looks: dict[str, list[Look]]) -> tuple[str, dict[str, 
     if source.has("objects"):
         packed = {name: split.objects for name, split in source.splits.items()}
         return "objects", {name: np.bincount(own.labels, minlength=classes) for name, own in packed.items() if own}
+    if source.has("targets"):
+        return "targets", {name: np.full(classes, len(split)) for name, split in source.splits.items()}
     return "pixels", {name: _pixels(own, classes)[:-1] for name, own in looks.items()}
 
 

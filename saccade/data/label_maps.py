@@ -122,12 +122,14 @@ class LabelMaps:
         return replace(self, maps=self.maps[np.asarray(indices, dtype=np.int64)])
 
 
-def pixels_of(maps: LabelMaps, doing: str) -> np.ndarray:
-    """How many pixels each class has, [K] int64.
+def frequencies_of(maps: LabelMaps, doing: str) -> np.ndarray:
+    """The share of each class in the labelled pixels of those images that it is in, [K] float64; 0 where it is in none.
 
     doing  what the progress bar calls it
     """
-    counts = np.zeros(VOID + 1, dtype=np.int64)
+    own, around = np.zeros(len(maps.classes)), np.zeros(len(maps.classes))
     for image in track(range(len(maps)), doing, len(maps)):
-        counts += np.bincount(maps[image].labels.ravel(), minlength=VOID + 1)
-    return counts[: len(maps.classes)]
+        counts = maps[image].counts()[: len(maps.classes)]
+        own += counts
+        around += np.where(counts > 0, counts.sum(), 0)
+    return own / np.maximum(around, 1)

@@ -42,12 +42,14 @@ class Dataset:
         epoch, index = key
         picture, id = self.split.open(index), self.split.ids[index]
         truth = truth_of(self.split, index, picture.size, self.known)
+        mean = self.preprocessing.mean
+        beyond = [round(255 * value) for value in (mean if len(mean) == 3 else mean * 3)]
         if self.augmentation is None:
             view = self.preprocessing.view(picture.size)
             look = Look(render(picture, view, self.preprocessing), view, None, ())
-            return Sample(look.image, target_of(self.split, truth, look), view, id, truth=truth)
+            return Sample(look.image, target_of(self.split, truth, look, beyond), view, id, truth=truth)
         look = self.augmentation.look(picture, self.preprocessing, self._rng(epoch, index))
-        return Sample(look.image, target_of(self.split, truth, look), look.view, id)
+        return Sample(look.image, target_of(self.split, truth, look, beyond), look.view, id)
 
     def size(self, epoch: int, index: int) -> Size | None:
         """(height, width) of a whole training image, where that is known without opening it."""

@@ -16,7 +16,7 @@ from saccade.data.near_copies import SMALLEST, fingerprint
 from saccade.data.source import Split
 from saccade.data.targets import truth_of
 from saccade.progress import track
-from saccade.structures import VOID, Known
+from saccade.structures import VOID, Known, value_counts
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def broken_images(split: Split, what: str, known: Known = "labels") -> dict[int,
             return str(error)
         return None
 
-    if isinstance(split.images, np.ndarray):
+    if isinstance(split.images, np.ndarray) and known in ("labels", "objects"):
         return {}
     reasons = _in_parallel(reason, len(split), what)
     return {index: reason for index, reason in enumerate(reasons) if reason}
@@ -81,10 +81,12 @@ def _look(split: Split, index: int) -> Look:
         pixels, _ = picture.pixels("RGB", shrink=max(1.0, min(picture.size) / 32))
         digest = hashlib.blake2b(split.content(index), digest_size=16).digest()
         seen = {} if split.label_maps is None else _look_at_map(split.label_maps, index, picture)
+        if split.targets is not None:
+            truth_of(split, index, picture.size, "targets")
     except DecodeError as error:
         return Look(broken=error.reason)
     except DataError as error:
-        return Look(broken=str(error), kind="broken label map")
+        return Look(broken=str(error), kind="broken label map" if split.targets is None else "broken target")
     if min(picture.size) >= SMALLEST:
         seen["hash"], seen["small"] = fingerprint(pixels)
     return Look(size=picture.size, exif=getattr(picture, "orientation", 1), digest=digest, **seen)
@@ -97,7 +99,7 @@ def _look_at_map(maps: LabelMaps, index: int, picture: Picture) -> dict[str, Any
         (high, wide), (height, width) = stored.shape, picture.size
         raise DataError(f"{maps.where(index)} is {wide} x {high} pixels, its image {width} x {height}")
     labels = maps.decoded(stored)
-    counts = np.bincount(labels.ravel(), minlength=VOID + 1)
+    counts = value_counts(labels)
     strange = np.unique(stored[labels == UNKNOWN]).tolist() if counts[UNKNOWN] else []
     return {"pixels": np.append(counts[: len(maps.classes)], counts[VOID]), "strange": tuple(strange)}
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, overload
+from typing import Protocol, overload
 
 import numpy as np
 
@@ -100,7 +100,8 @@ class Split:
 def labels_of(split: Split) -> np.ndarray:
     """[M] int64, the class of each image; raises DataError where images have none of their own."""
     if split.labels is None:
-        marked = "things in the images are" if split.objects is not None else "every pixel is"
+        marked = "every pixel is" if split.targets is None else "each image should become"
+        marked = marked if split.objects is None else "things in the images are"
         instead = "choose a detector, such as fasterrcnn_fpn, or " if split.objects is not None else ""
         raise DataError(
             f"this data says what {marked}, not which one class each image is of, which telling classes apart needs; "
@@ -138,7 +139,9 @@ def content_of(split: Split) -> bytes:
         parts += [] if objects.keypoints is None else [objects.keypoints]
         parts += [] if objects.masks is None else [objects.masks.points, objects.masks.counts]
     maps = split.label_maps
-    if maps is not None and isinstance(maps.maps, Sequence):
+    if maps is not None and isinstance(maps.maps, np.ndarray):
+        parts.append(maps.maps)
+    elif maps is not None and isinstance(maps.maps, Sequence):
         stored = [one.stat().st_size if isinstance(one, Path) else one.tobytes() for one in maps.maps]
         parts.append(np.frombuffer(repr((stored, sorted(maps.coding.items()))).encode(), dtype=np.uint8))
     if split.targets is not None:
@@ -174,7 +177,7 @@ class Source:
         """The same set, divided otherwise."""
         return replace(self, splits=splits)
 
-    def has(self, what: Literal["labels", "objects", "label_maps"]) -> bool:
+    def has(self, what: Known) -> bool:
         """Whether every split has it."""
         return all(getattr(split, what) is not None for split in self.splits.values())
 

@@ -1,5 +1,6 @@
 """What is known of an image, as the metric compares it and as the loss does."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,13 +74,16 @@ def _colours_of(split: Split, index: int, size: Size) -> ColourMap:
     return ColourMap(picture.pixels("RGB")[0])
 
 
-def target_of(split: Split, truth: Any, look: Look) -> Any:
-    """The same in network pixels, of an image as training sees it."""
+def target_of(split: Split, truth: Any, look: Look, beyond: Sequence[int] = (0, 0, 0)) -> Any:
+    """The same in network pixels, of an image as training sees it.
+
+    beyond  the colour of what lies beyond the image, in colours that are learnt
+    """
     if isinstance(truth, LabelMap):
         return move_labels(truth, look.view, look.field)
     if isinstance(truth, ColourMap):
-        pixels = look.view.apply(truth.pixels)
-        return ColourMap(pixels if look.field is None else look.field.apply(pixels, fill=(0, 0, 0)))
+        pixels = look.view.apply(truth.pixels, fill=beyond)
+        return ColourMap(pixels if look.field is None else look.field.apply(pixels, fill=beyond))
     if not isinstance(truth, Instances):
         return truth
     # Regions with many things and things that do not count are no examples to learn from.

@@ -16,6 +16,7 @@ import numpy as np
 from saccade.structures import ColourMap
 
 WINDOW, DEVIATION = 11, 1.5  # pixels: the side of what SSIM looks at, and how its weight falls
+STRIP = 512  # rows that are compared at a time: a large image takes many times its size
 STEADY = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)  # C1 and C2 of equation 13
 ROUNDING = 1 / 12  # the variance of what rounding to whole numbers takes away
 
@@ -61,15 +62,25 @@ class ImageMetric:
 
 def compare(one: np.ndarray, other: np.ndarray) -> Outcome:
     """Two images [H, W, 3] uint8."""
-    away = one.astype(np.float32) - other.astype(np.float32)
-    squared, absolute = (float(values.mean(dtype=np.float64)) for values in (away**2, np.abs(away)))
-    return Outcome(squared, absolute, similarity(one, other))
+    squared = absolute = 0.0
+    for row in range(0, len(one), STRIP):
+        away = one[row : row + STRIP].astype(np.float32) - other[row : row + STRIP]
+        squared += float((away**2).sum(dtype=np.float64))
+        absolute += float(np.abs(away).sum(dtype=np.float64))
+    return Outcome(squared / one.size, absolute / one.size, similarity(one, other))
 
 
 def similarity(one: np.ndarray, other: np.ndarray) -> float:
     """SSIM of two images [H, W, 3] uint8; nan where they are smaller than its window."""
-    if min(one.shape[:2]) < WINDOW:
+    height, width = (length - WINDOW + 1 for length in one.shape[:2])
+    if min(height, width) < 1:
         return math.nan
+    strips = (slice(row, min(row + STRIP, height) + WINDOW - 1) for row in range(0, height, STRIP))
+    return math.fsum(_similarities(one[rows], other[rows]).sum() for rows in strips) / (height * width * 3)
+
+
+def _similarities(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """SSIM at every place of the window, [h, w, 3]."""
     x, y = one.astype(np.float64), other.astype(np.float64)
     edge = WINDOW // 2
 
@@ -80,7 +91,7 @@ def similarity(one: np.ndarray, other: np.ndarray) -> float:
     mean_x, mean_y = mean(x), mean(y)
     var_x, var_y, shared = mean(x * x) - mean_x**2, mean(y * y) - mean_y**2, mean(x * y) - mean_x * mean_y
     light = (2 * mean_x * mean_y + STEADY[0]) / (mean_x**2 + mean_y**2 + STEADY[0])
-    return float((light * (2 * shared + STEADY[1]) / (var_x + var_y + STEADY[1])).mean())
+    return light * (2 * shared + STEADY[1]) / (var_x + var_y + STEADY[1])
 
 
 def _mean(values: list[float]) -> float:

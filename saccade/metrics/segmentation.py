@@ -31,7 +31,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from saccade.structures import VOID, LabelMap
+from saccade.structures import VOID, LabelMap, value_counts
 
 MOST_CLASSES = 254
 
@@ -148,9 +148,13 @@ def _f(row: list[int]) -> float:
 
 def _pairs(truth: np.ndarray, said: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """`Outcome.pairs` and `.counts` of two maps [H, W] uint8."""
-    known = truth != VOID
-    pairs = truth[known].astype(np.uint16) * np.uint16(classes + 1) + np.minimum(said[known], np.uint8(classes))
-    counts = np.bincount(pairs)
+    counts = np.zeros(classes * (classes + 1), dtype=np.int64)
+    # In strips, as counting makes eight bytes of each pixel's one.
+    for row in range(0, len(truth), 256):
+        true, own = truth[row : row + 256], said[row : row + 256]
+        known = true != VOID
+        pairs = true[known].astype(np.uint16) * np.uint16(classes + 1) + np.minimum(own[known], np.uint8(classes))
+        counts += np.bincount(pairs, minlength=len(counts))
     pairs = np.flatnonzero(counts)
     return pairs.astype(np.uint16), counts[pairs].astype(np.uint32)
 
@@ -159,7 +163,7 @@ def _boundaries(truth: np.ndarray, said: np.ndarray) -> np.ndarray:
     """`Outcome.boundaries` of two maps [H, W] uint8."""
     height, width = truth.shape
     edges = [_edges(labels) for labels in (truth, said)]
-    present = np.flatnonzero(np.bincount(truth.ravel(), minlength=VOID + 1)[:VOID])
+    present = np.flatnonzero(value_counts(truth)[:VOID])
     rows = np.zeros((len(present), 5), dtype=np.uint32)
     for row, k in zip(rows, present, strict=True):
         true, predicted = edges[0] & (truth == k), edges[1] & (said == k)

@@ -116,7 +116,8 @@ def _segmenter(train: Split, maps: LabelMaps, weights: str | Path | None, adapt:
     if adapt == "probe":
         raise UsageError("a probe tells classes of whole images apart, and here pixels are marked; choose finetune")
     names = ON_A_GPU if torch.accelerator.is_available() else ON_A_PROCESSOR
-    near = [name for name in names if at_hand(name, "imagenet")]
+    # SqueezeNet's filters lose their borders: its maps do not lie on the image.
+    near = [name for name in names if at_hand(name, "imagenet") and not name.startswith("squeezenet")]
     if adapt == "scratch" or (weights is None and not near and adapt is None):
         reason = "scratch was asked for" if adapt else "no weights are at hand; --weights imagenet fetches some"
         return Choice("unet", None, "scratch", f"{seen}: {reason}", {"backbone": "resnet18"})

@@ -16,6 +16,7 @@ from saccade import checkpoint
 from saccade.data.decode import DecodeError
 from saccade.data.findings import DataError, Findings
 from saccade.data.source import Source, Split, read
+from saccade.data.targets import truth_of
 from saccade.errors import UsageError, unknown
 from saccade.geometry.view import View
 from saccade.keyed import generator
@@ -185,6 +186,10 @@ def show_image(source: Source, name: str, index: int, only: int | None = None) -
             classes = {source.classes[label]: n for label, n in sorted(Counter(things.labels.tolist()).items())}
             title = _title(classes, counted=True)
             pictures.append(draw(image, things.moved(view), source.classes, split.objects.skeleton))
+        if split.targets is not None:
+            title = "and what it should become"
+            target = truth_of(split, index, picture.size, "targets")
+            pictures += [image, view.apply(target.pixels)]
         if split.label_maps is not None:
             known = split.label_maps[index]
             _check_size((known.labels.shape[0], known.labels.shape[1]), picture.size)
@@ -195,7 +200,7 @@ def show_image(source: Source, name: str, index: int, only: int | None = None) -
                 title = _title(classes, counted=False)
             labels = view.apply(known.labels[..., None], interpolation="nearest")[..., 0]
             pictures.append(draw(image, LabelMap(labels, known.classes), known.classes))
-    except (DataError, ValueError) as error:
+    except (DataError, DecodeError, ValueError) as error:
         return Shown(name, id, classes, title, [*pictures, image], str(error))
     return Shown(name, id, classes, title, pictures or [image])
 

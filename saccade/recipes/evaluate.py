@@ -8,7 +8,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from saccade.data import source as sources
-from saccade.data.findings import DataError
+from saccade.data.findings import DataError, Findings
 from saccade.data.loader import Dataset, Loader
 from saccade.data.looks import broken_images
 from saccade.data.source import Source, Split, classes_of, labels_of
@@ -62,7 +62,8 @@ def evaluate(
     Raises UsageError when the classes are not the model's, SaccadeError when something cannot be read.
     """
     predictor = run if isinstance(run, Predictor) else load(run)
-    source = sources.read(data)
+    findings = Findings(strict=not skip_broken)
+    source = sources.read(data, findings)
     name, split = _choose(source)
     split = _relabelled(split, source, predictor)
     broken = broken_images(split, "reading", predictor.task.known)
@@ -80,6 +81,7 @@ def evaluate(
     # `fit` measures on what it kept back; here all is measured, whatever it was used for.
     seen = name in ("all", "train") and predictor.card.data == source.name
     note = "the model was trained on images of this set; metrics.json has the error on those kept back" if seen else ""
+    skipped = tuple(str(finding) for finding in findings.kept) + skipped
     return replace(evaluate_split(predictor, loader, name), skipped=skipped, note=note)
 
 

@@ -12,6 +12,7 @@ from saccade import checkpoint, keyed, precision
 from saccade.backbones.probed import Probed
 from saccade.checkpoint import Card
 from saccade.data import source as sources
+from saccade.data.findings import Findings
 from saccade.data.hold_out import hold_out
 from saccade.data.source import Source, classes_of
 from saccade.errors import SaccadeError, UsageError
@@ -28,6 +29,7 @@ from saccade.recipes.choose import Choice, choose
 from saccade.recipes.evaluate import Evaluation, evaluate_split
 from saccade.recipes.fit_checks import (
     check_adapt,
+    check_batch,
     check_finds,
     check_folder,
     check_same,
@@ -94,23 +96,24 @@ def fit(
     data         a file or folder of any format, or "digits", "scenes" or "photos"; or what was read from one
     out          the run directory; it must not exist yet, unless `resume`
     model        a name of `list_models()`; None looks at the data and chooses (`saccade.recipes.choose`). What the
-                 network is for decides what of the data is learnt: a class an image, or where things are
+                 network is for decides what of the data is learnt: a class an image, where things are, a class a pixel,
+                 or what an image should become
     weights      what to start from: "imagenet", "coco", or the path of a .safetensors or .pth file
     adapt        "scratch"; or from weights "probe": a linear classifier on the features, in seconds; "freeze": all but
                  the encoder, of a classifier the new last layer, on augmented images; or "finetune": of a classifier
                  first that alone, then all, the encoder slowly; of a detector all but the first stage and the norms.
                  None fine-tunes when a model and weights are given
     resume       go on from the last checkpoint in `out`
-    skip_broken  leave out images that cannot be read, and list them, instead of stopping before step 0
+    skip_broken  leave out images and annotations that cannot be used, and list them, instead of stopping before step 0
     find_rate    try learning rates first, and take the one that the range test finds
     quiet        say nothing of how it goes
     options      settings, by the names of `saccade.training.config.Config`: epochs, batch_size, learning_rate, seed ...
 
     Raises UsageError for an unknown name or setting, SaccadeError when the data or the machine does not allow it.
     """
-    folder, chosen = Path(out), None
+    folder, chosen, findings = Path(out), None, Findings(strict=not skip_broken)
     if model is None:
-        data = data if isinstance(data, Source) else sources.read(data)
+        data = data if isinstance(data, Source) else sources.read(data, findings)
         chosen = _begun(folder) if resume else None
         chosen = chosen or choose(data, weights, adapt, of_steps(options))
         model, weights, adapt = chosen.model, chosen.weights, chosen.adapt
@@ -132,7 +135,7 @@ def fit(
     if chosen is not None:
         on = f" on {chosen.network['backbone']}" if "backbone" in chosen.network else ""
         display.say(f"chosen: {chosen.adapt} with {chosen.model}{on}. {chosen.why}")
-    source = data if isinstance(data, Source) else sources.read(data)
+    source = data if isinstance(data, Source) else sources.read(data, findings)
     check_folder(folder, resume)
     # Nobody makes the folder before all have looked at it.
     accelerator.wait_for_everyone()
@@ -141,6 +144,7 @@ def fit(
         display.say(f"note: {note}")
     known = TASKS[task].known
     source, skipped = without_broken(source, skip_broken, accelerator, known)
+    skipped = [str(finding) for finding in findings.kept] + skipped
     source = hold_out(source, config.hold_out, config.seed, known)
     check_task(model, task, source)
     classes = classes_of(source, known)
@@ -167,6 +171,7 @@ def fit(
         skeleton=skeleton,
     )
     job = make_job(card, network, source, config, folder, accelerator, display)
+    check_batch(network, job.train)
     test = None
     if find_rate:
         card, job, test = _with_found_rate(card, job, resume)

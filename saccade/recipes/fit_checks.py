@@ -1,6 +1,8 @@
 """What must hold before a training begins: asked before anything is written, and told in words."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from pydantic import ValidationError
 from saccade import checkpoint
 from saccade.checkpoint import Card
 from saccade.data.findings import DataError
+from saccade.data.loader import Loader
 from saccade.data.looks import broken_images
 from saccade.data.objects import Objects
 from saccade.data.source import Source, Split, labels_of
@@ -18,6 +21,7 @@ from saccade.errors import SaccadeError, UsageError
 from saccade.models import Model
 from saccade.structures import Known, Preprocessing, Skeleton
 from saccade.tasks.detect.contract import Detector
+from saccade.tasks.segment.contract import Segmenter
 from saccade.training.config import FREE_TO_CHANGE, Config, explain_validation
 from saccade.wording import counted
 
@@ -188,13 +192,29 @@ def check_size(network: Model, preprocessing: Preprocessing) -> None:
         ) from None
 
 
+def check_batch(network: Model, loader: Loader) -> None:
+    """Raise UsageError where a norm would see one number a channel: the mean of the one image of a batch."""
+    share = loader.batch_size // loader.world
+    if isinstance(network, Segmenter) and network.sees_all and share < 2:
+        raise UsageError(
+            f"this network normalises the mean of an image over the batch, which needs two images or more a process, "
+            f"and has {share} of {len(loader.dataset)}; choose a larger batch_size, or another network"
+        )
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """As a file gives them back: tuples as lists, in `network` nothing in the place of None."""
+    plain = json.loads(json.dumps(settings))
+    return plain | {"network": checkpoint.without_none(plain.get("network", {}))}
+
+
 def check_same(folder: Path, card: Card) -> None:
     """A run is resumed as it was begun: another setting would give a model that no settings describe."""
     if not (folder / "model.toml").exists():
         return
     was = checkpoint.load_card(folder)
     try:
-        before, now = Config.model_validate(was.config).model_dump(), card.config
+        before, now = (_plain(one) for one in (Config.model_validate(was.config).model_dump(), card.config))
     except ValidationError as error:
         raise SaccadeError(
             f"{folder / 'model.toml'} has settings that are unknown here: {explain_validation(error)}"

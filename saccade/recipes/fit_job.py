@@ -13,7 +13,7 @@ from saccade.backbones.stages import stages_of
 from saccade.backbones.weights import Weights
 from saccade.checkpoint import Card
 from saccade.data.augment import Augmentation
-from saccade.data.label_maps import pixels_of
+from saccade.data.label_maps import frequencies_of
 from saccade.data.loader import Dataset, Loader
 from saccade.data.policies import POLICIES
 from saccade.data.source import Source, Split, content_of, labels_of, maps_of
@@ -50,7 +50,7 @@ def augmentation_for(config: Config, train: Split, task: str) -> Augmentation | 
 def network_for(
     name: str, classes: int, found: Weights | None, adapt: str, config: Config, built: dict[str, Any]
 ) -> Model:
-    channels = found.preprocessing.channels if found and found.preprocessing else None
+    channels = found.preprocessing.channels if found and found.preprocessing else built.pop("in_channels", None)
     if adapt == "probe":
         return create_probe(name, classes, found, channels, config.layer)
     return create_model(name, classes, weights=found, in_channels=channels, **built)
@@ -62,7 +62,8 @@ def preprocessing_for(network: Model, found: Weights | None, config: Config) -> 
     own = network.standard_preprocessing()
     if found and found.preprocessing:
         theirs = found.preprocessing
-        same = theirs.frame == own.frame
+        # What sees windows sees images as large as they are, whatever the weights were trained on.
+        same = theirs.frame == own.frame != "windows"
         own = theirs if same else replace(own, mode=theirs.mode, mean=theirs.mean, std=theirs.std)
     if config.window is not None:
         own = replace(own, size=(config.window, config.window))
@@ -122,10 +123,10 @@ def _weighing(card: Card, source: Source, config: Config) -> dict[str, Any]:
         weights = _class_weights(source) if balanced else None
         return {"label_smoothing": config.label_smoothing, "class_weights": weights}
     if card.task == "segment":
-        counts = pixels_of(maps_of(source.splits["train"]), "counting pixels") if balanced else None
+        frequencies = frequencies_of(maps_of(source.splits["train"]), "counting pixels") if balanced else None
         return {
             "losses": ("cross_entropy" if config.loss == "auto" else config.loss).split("+"),
-            "class_weights": None if counts is None else pixel_balance(counts),
+            "class_weights": None if frequencies is None else pixel_balance(frequencies),
             "border": config.border,
             "border_sigma": config.border_sigma,
         }

@@ -72,7 +72,9 @@ def write_fit_report(
     sections.append(Section("As the network saw them", [_samples(train, card.classes)]))
     if skipped:
         sections.append(
-            Section("Left out", [Prose(f"{len(skipped)} images could not be read."), Listing(list(skipped))])
+            Section(
+                "Left out", [Prose(f"{len(skipped)} images or annotations could not be used."), Listing(list(skipped))]
+            )
         )
     sections.append(_settings(card))
     title = f"{card.model} on {Path(card.data).name}"

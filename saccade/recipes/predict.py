@@ -108,6 +108,9 @@ class Drawn:
             raise UsageError(
                 f"{folder} holds {here.name}, one of the images, which its drawing would replace; choose another --out"
             )
+        others = [folder / name for name in (MASKS, "classes.txt") if (folder / name).exists()]
+        if predictor.card.task == "segment" and others and not (folder / AREAS).exists():
+            raise UsageError(f"{others[0]} is there already and no prediction's; choose another --out")
         self.folder, self.card, self.sure = folder, predictor.card, sure
         self._found: list[tuple[str, Instances]] = []
         self._areas: dict[str, dict[str, int]] = {}

@@ -32,13 +32,18 @@ class Freeze:
         model.train()
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(epoch >= self.begins.get(name, 0))
-        for module in model.modules() if self.keep else ():
+        # What is built on the encoder is new, and has learnt nothing to keep.
+        encoder = getattr(model, "trunk", model)
+        for module in encoder.modules() if self.keep else ():
             if getattr(module, "running_mean", None) is not None:
                 module.eval()
         if all(epoch >= begin for begin in self.begins.values()):
             return
         heads = {name.rpartition(".")[0] for name, _ in model.named_parameters() if name not in self.begins}
+        inside = set(encoder.modules())
         for name, module in model.named_modules():
+            if module not in inside:
+                continue
             if list(module.children()) or any(f"{name}.".startswith(f"{head}.") for head in heads):
                 continue
             if not any(parameter.requires_grad for parameter in module.parameters()):

@@ -40,7 +40,7 @@ from saccade.data.formats.mask_classes import (
     values_of,
     with_palette,
 )
-from saccade.data.formats.side_by_side import child, files_below
+from saccade.data.formats.side_by_side import child, differ, files_below
 from saccade.data.formats.texts import LARGEST_YAML, fit_names, yaml_of
 from saccade.data.formats.writing import left_out, renumbered, require, start_folder, write_images
 from saccade.data.label_maps import LabelMaps
@@ -112,7 +112,7 @@ def _folders(path: Path) -> dict[str, tuple[Path, Path]]:
             return {}
         own = {entry.name.lower(): entry for entry in sorted(images.iterdir()) if not entry.name.startswith(".")}
         if own and all(name in SPLIT_NAMES and entry.is_dir() for name, entry in own.items()):
-            _differ(own)
+            differ(own)
             return {SPLIT_NAMES[name]: (entry, masks / entry.name) for name, entry in own.items()}
         return {"all": (images, masks)}
     here = {entry.name.lower(): entry for entry in sorted(path.iterdir()) if entry.is_dir()}
@@ -124,7 +124,7 @@ def _folders(path: Path) -> dict[str, tuple[Path, Path]]:
             pair = here[name], next((here[name + end] for end in BESIDE if name + end in here), None)
         if pair[0] and pair[1] and _holds_images(pair[1]):
             named[name], found[SPLIT_NAMES[name]] = pair[0], (pair[0], pair[1])
-    _differ(named)
+    differ(named)
     return found
 
 
@@ -133,14 +133,6 @@ def _note_odd(folders: dict[str, tuple[Path, Path]], notes: list[str]) -> None:
     images = folders["all"][0] if "all" in folders else None
     if images is not None and (odd := odd_splits(images)):
         notes.append(odd)
-
-
-def _differ(folders: dict[str, Path]) -> None:
-    """Raise DataError when two of these folders, by their names, are one and the same split."""
-    splits = [SPLIT_NAMES[name] for name in folders]
-    if len(set(splits)) < len(splits):
-        listed = " and ".join(str(folder) for folder in folders.values())
-        raise DataError(f"{listed}: two of these are the same split; keep one of them")
 
 
 def _is_description(file: Path) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from saccade.data.findings import DataError, Findings
 from saccade.data.formats.folder import SPLIT_NAMES
-from saccade.data.formats.side_by_side import child, files_below
+from saccade.data.formats.side_by_side import child, differ, files_below
 from saccade.data.sizes import upright_sizes
 from saccade.data.source import Source, Split
 from saccade.structures import COLOURS
@@ -27,6 +27,8 @@ def recognises(path: Path) -> bool:
         return path.is_dir() and bool(_folders(path))
     except OSError:
         return False
+    except DataError:  # reading says it
+        return True
 
 
 def read(path: Path, findings: Findings) -> Source:
@@ -42,17 +44,19 @@ def _folders(path: Path) -> dict[str, tuple[Path, Path]]:
     """The folders of inputs and of targets of each split."""
     inputs, targets = child(path, INPUTS), child(path, TARGETS)
     if inputs and targets:
-        own = {entry.name.lower(): entry for entry in sorted(inputs.iterdir()) if not entry.name.startswith(".")}
-        if own and all(name in SPLIT_NAMES and entry.is_dir() for name, entry in own.items()):
+        own = {entry.name.lower(): entry for entry in sorted(inputs.iterdir()) if entry.is_dir()}
+        if own and all(name in SPLIT_NAMES for name in own):
+            differ(own)
             return {SPLIT_NAMES[name]: (entry, targets / entry.name) for name, entry in own.items()}
         return {"all": (inputs, targets)}
-    found: dict[str, tuple[Path, Path]] = {}
+    pairs: dict[str, tuple[Path, Path]] = {}
     for entry in sorted(path.iterdir()):
         if entry.is_dir() and entry.name.lower() in SPLIT_NAMES:
             inputs, targets = child(entry, INPUTS), child(entry, TARGETS)
             if inputs and targets:
-                found[SPLIT_NAMES[entry.name.lower()]] = (inputs, targets)
-    return found
+                pairs[entry.name.lower()] = (inputs, targets)
+    differ({name: inputs.parent for name, (inputs, _) in pairs.items()})
+    return {SPLIT_NAMES[name]: pair for name, pair in pairs.items()}
 
 
 def _split(inputs: Path, targets: Path, findings: Findings) -> Split:

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 from saccade.data.decode import SUFFIXES
+from saccade.data.findings import DataError
+from saccade.data.formats.folder import SPLIT_NAMES
 
 
 def child(folder: Path, names: tuple[str, ...]) -> Path | None:
@@ -21,3 +23,11 @@ def files_below(folder: Path) -> dict[str, Path]:
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 found[Path(here, name).relative_to(folder).as_posix()] = Path(here, name)
     return found
+
+
+def differ(folders: dict[str, Path]) -> None:
+    """Raise DataError when two of these folders, by their names, are one and the same split."""
+    splits = [SPLIT_NAMES[name] for name in folders]
+    if len(set(splits)) < len(splits):
+        listed = " and ".join(str(folder) for folder in folders.values())
+        raise DataError(f"{listed}: two of these are the same split; keep one of them")

@@ -27,7 +27,7 @@ from saccade.tasks.segment.contract import Segmenter, mirrored
 class Tied(nn.Module):
     """The transposed convolution with the filters of a convolution of the encoder; only its biases are its own.
 
-    convolution  3 x 3, padded by 1
+    convolution  of odd sides, padded so that maps keep their size
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
@@ -37,7 +37,9 @@ class Tied(nn.Module):
         self._convolution = (convolution,)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return F.conv_transpose2d(inputs, self._convolution[0].weight, self.bias, padding=1)
+        (convolution,) = self._convolution
+        edge = convolution.kernel_size[0] // 2
+        return F.conv_transpose2d(inputs, convolution.weight, self.bias, padding=edge)
 
 
 class Mirror(nn.Module):

@@ -26,7 +26,7 @@ from saccade.backbones.catalogue import encoder
 from saccade.backbones.contract import Backbone
 from saccade.backbones.vgg import VGG
 from saccade.errors import UsageError
-from saccade.tasks.segment.contract import Segmenter
+from saccade.tasks.segment.contract import Segmenter, check_maps
 
 PADDING = 100  # of the image, on a VGG, the first filter's own pixel included: fc6 takes 7 x 7 pixels of the last map
 
@@ -117,6 +117,7 @@ class FCN(Segmenter):
                 f"choose another backbone"
             )
         self.levels = [levels[stride] for stride in STRIDES if stride >= self.stride]
+        check_maps(body, self.levels)
         return [body.channels[place] for place in self.levels]
 
     @property
@@ -198,12 +199,14 @@ class Dilated(Segmenter):
     """
 
     multiple = 1
+    grid = 8
     head = ("classifier.4", "aux_classifier.4")
     auxiliary = ("aux_classifier",)
     auxiliary_weight = 0.5
 
     def __init__(self, body: Backbone, classifier: nn.Module, num_classes: int, auxiliary: bool) -> None:
         super().__init__()
+        check_maps(body, [-1], least=0.9)
         self.backbone, self.classifier = body, classifier
         self.num_classes, self.in_channels = num_classes, body.in_channels
         self.aux_classifier = Head(body.channels[-2], num_classes) if auxiliary else None

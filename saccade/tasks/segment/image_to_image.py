@@ -53,7 +53,7 @@ class ImageToImage:
         for n, view in enumerate(batch.views):
             pixels = np.empty((*view.source, 3), dtype=np.uint8)
             image = batch.images[n : n + 1, :, : view.size[0], : view.size[1]]
-            for rows, columns, values in answers(run, image, view, self.tile, model.multiple):
+            for rows, columns, values in answers(run, image, view, self.tile, model.grid):
                 own = (255 * values).round().clamp(0, 255).to(torch.uint8)
                 pixels[rows, columns] = own.permute(1, 2, 0).cpu().numpy()
             found.append(ColourMap(pixels))

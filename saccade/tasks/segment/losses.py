@@ -127,12 +127,12 @@ def border_weights(labels: np.ndarray, border: float = 10.0, sigma: float = 5.0)
     return np.where(labels == 0, border * gaps, 0).astype(np.float32)
 
 
-def balanced(counts: Sequence[int] | np.ndarray) -> list[float]:
-    """A factor for each class: the median of the classes' frequencies over its own (Eigen and Fergus, ICCV 2015,
-    section 6.3.2); a class without a pixel counts 1.
+def balanced(frequencies: Sequence[float] | np.ndarray) -> list[float]:
+    """A factor for each class: the median of the classes' frequencies over its own (Eigen and Fergus, "Predicting
+    Depth, Surface Normals and Semantic Labels", ICCV 2015, section 6.3.2); a class without a pixel counts 1.
 
-    counts  K numbers of pixels
+    frequencies  K numbers: the share of a class in the pixels of the images that it is in
     """
-    there = np.array(counts, dtype=np.float64)
+    there = np.array(frequencies, dtype=np.float64)
     median = np.median(there[there > 0]) if there.any() else 1.0
-    return np.where(there > 0, median / np.maximum(there, 1), 1.0).tolist()
+    return np.where(there > 0, median / np.where(there > 0, there, 1), 1.0).tolist()

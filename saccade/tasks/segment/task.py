@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade.errors import unknown
+from saccade.errors import UsageError, unknown
 from saccade.geometry.view import View
 from saccade.metrics.segmentation import SegmentationMetric
 from saccade.structures import Batch, Known, LabelMap
@@ -56,6 +56,8 @@ class Segment:
         for loss in losses:
             if loss not in LOSSES:
                 raise unknown("loss", loss, LOSSES)
+        if set(losses) == {"lovasz"} and (class_weights is not None or border):
+            raise UsageError("lovasz counts all pixels alike: leave out class_weights and border, or add another loss")
         self.classes, self.losses = tuple(classes), tuple(losses)
         self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.border, self.border_sigma = border, border_sigma
@@ -87,7 +89,7 @@ class Segment:
         def run(part: Tensor) -> Tensor:
             return model(preprocess(part))
 
-        for rows, columns, logits in answers(run, image, view, self.tile, model.multiple):
+        for rows, columns, logits in answers(run, image, view, self.tile, model.grid):
             labels[rows, columns] = logits.argmax(0).to(torch.uint8).cpu().numpy()
             if kept is not None:
                 kept[:, rows, columns] = logits.softmax(0).half().cpu().numpy()

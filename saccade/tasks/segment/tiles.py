@@ -31,13 +31,13 @@ class Window(NamedTuple):
     kept: tuple[tuple[int, int], tuple[int, int]]
 
 
-def windows(size: Size, tile: int = TILE, multiple: int = 32) -> Iterator[Window]:
+def windows(size: Size, tile: int = TILE, grid: int = 32) -> Iterator[Window]:
     """The windows that an image is looked at in: one where it has at most twice the pixels of a window, else as many
     as it takes, whose answers cover it once.
 
-    size      (height, width)
-    tile      pixels a side of a window
-    multiple  windows begin at such multiples, so that the network's grid lies in them as in the whole image
+    size  (height, width)
+    tile  pixels a side of a window
+    grid  windows begin at such multiples, so that the network's maps lie in them as in the whole image
 
     Raises UsageError as `check_tile`.
     """
@@ -45,23 +45,23 @@ def windows(size: Size, tile: int = TILE, multiple: int = 32) -> Iterator[Window
         whole = (0, size[0]), (0, size[1])
         yield Window(whole, whole)
         return
-    check_tile(tile, multiple)
-    overlap = tile // OVERLAP // multiple * multiple
-    spans = [list(_spans(length, tile, overlap, multiple)) for length in size]
+    check_tile(tile, grid)
+    overlap = tile // OVERLAP // grid * grid
+    spans = [list(_spans(length, tile, overlap, grid)) for length in size]
     for seen_rows, kept_rows in spans[0]:
         for seen_columns, kept_columns in spans[1]:
             yield Window((seen_rows, seen_columns), (kept_rows, kept_columns))
 
 
-def check_tile(tile: int, multiple: int) -> None:
+def check_tile(tile: int, grid: int) -> None:
     """Raise UsageError for a window too small to overlap with the next one by so many pixels that grids can lie on."""
-    if tile < OVERLAP * multiple:
-        raise UsageError(f"a tile must have {OVERLAP * multiple} pixels a side or more for this network, got {tile}")
+    if tile < OVERLAP * grid:
+        raise UsageError(f"a tile must have {OVERLAP * grid} pixels a side or more for this network, got {tile}")
 
 
-def _spans(length: int, tile: int, overlap: int, multiple: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+def _spans(length: int, tile: int, overlap: int, grid: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
     """What is seen and what is kept along one axis."""
-    step = (tile - 2 * overlap) // multiple * multiple
+    step = (tile - 2 * overlap) // grid * grid
     start = 0
     while True:
         first = start + overlap if start else 0
@@ -74,19 +74,19 @@ def _spans(length: int, tile: int, overlap: int, multiple: int) -> Iterator[tupl
 
 
 def answers(
-    run: Callable[[Tensor], Tensor], image: Tensor, view: View, tile: int, multiple: int
+    run: Callable[[Tensor], Tensor], image: Tensor, view: View, tile: int, grid: int
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """What a network says of the pixels of the original image, part by part, each pixel once.
 
     run             from a part of the image to values [1, K, h, w] of its pixels
     image           [1, C, H, W] uint8, network pixels
     view            from original pixels to network pixels, neither turned nor mirrored
-    tile, multiple  as of `windows`
+    tile, grid  as of `windows`
 
     Yields rows and columns of the original, and [K, R, C] float32 at the centres of these pixels: interpolated linearly
     between the network's.
     """
-    for window in windows(view.size, tile, multiple):
+    for window in windows(view.size, tile, grid):
         (top, bottom), (left, right) = window.seen
         values = run(image[:, :, top:bottom, left:right])[0].float()
         rows = _originals(view.affine.e, view.affine.f, view.source[0], window.kept[0])

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from saccade.backbones.catalogue import encoder
 from saccade.backbones.contract import Backbone
-from saccade.tasks.segment.contract import Segmenter, mirrored
+from saccade.tasks.segment.contract import Segmenter, check_maps, mirrored
 
 DEPTH = 4  # poolings of figure 1
 MARGIN = 92  # pixels that the unpadded network loses at each side, of tiles as it takes them: 16 n + 12 a side
@@ -75,7 +75,7 @@ class UNet(Segmenter):
     """
 
     head = ("score",)
-    multiple = 2**DEPTH
+    multiple = grid = 2**DEPTH
 
     def __init__(
         self, num_classes: int, in_channels: int, width: int, padded: bool, batch_norm: bool, dropout: float
@@ -133,6 +133,7 @@ class UNetOnBackbone(Segmenter):
         # Of several maps with one stride the last knows most.
         levels = {stride: place for place, stride in enumerate(body.strides)}
         stride, channels = max(levels), body.channels[levels[max(levels)]]
+        check_maps(body, list(levels.values()))
         self.coarsest, self.bridges = levels[stride], list[int | None]()
         self.pairs = nn.ModuleList()
         while stride > 1:
