@@ -209,7 +209,7 @@ def test_fcn_refuses_a_backbone_without_its_strides() -> None:
         ("unet", {"backbone": "squeezenet1_0"}),
         ("unet", {"backbone": "inception_v3"}),
         ("fcn32s", {"backbone": "inception_v3"}),
-        ("fcn", {"backbone": "alexnet"}),
+        ("fcn", {"backbone": "nin"}),
         ("deeplabv3", {"backbone": "inception_v3"}),
     ],
 )
