@@ -284,7 +284,12 @@ def _follow(func: Any, args: tuple[Any, ...], source: Tensor, output: Tensor, tr
         case aten.avg_pool2d.default:
             kernel, stride, padding = _defaults(args, [None, args[1], 0])
             dilation, transposed = 1, False
-        case aten.upsample_nearest2d.default | aten.pixel_shuffle.default | aten.upsample_bilinear2d.default:
+        case (
+            aten.upsample_nearest2d.default
+            | aten.pixel_shuffle.default
+            | aten.max_unpool2d.default
+            | aten.upsample_bilinear2d.default
+        ):
             reach = 2 if func is aten.upsample_bilinear2d.default else 1
             factors = [after / before for before, after in zip(source.shape[2:], output.shape[2:], strict=True)]
             rows, columns = (one.enlarged(by, reach) for one, by in zip(trace.fields, factors, strict=True))

@@ -53,7 +53,7 @@ OTHER: dict[str, tuple[str, dict[str, Any]]] = {
     "unet, padded": ("unet", {"width": 8, "padded": True, "batch_norm": True, "dropout": 0.0}),
     "unet on a backbone": ("unet", {"backbone": "mobilenet_v2", "widths": (32, 32, 16, 16, 16)}),
     "segnet, tied": ("segnet", {**NARROW, "tied": True}),
-    "deconvnet, tied": ("deconvnet", {**NARROW, "hidden": 32, "tied": True}),
+    "deconvnet, tied": ("deconvnet", {**NARROW, "encoder_options": {"width": 16}, "hidden": 64, "tied": True}),
 }
 EVERY = {name: (name, options) for name, options in SMALL.items()} | OTHER
 
@@ -604,7 +604,10 @@ HEART = {"fcn32s": (300, 3e-3, 192)} | dict.fromkeys(
 )
 
 
-@pytest.mark.parametrize("name", list(EVERY))
+LONG = ("fcn32s", "fcn", "deconvnet", "deconvnet, tied", "pspnet", "deeplabv3")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in EVERY])
 def test_four_images_are_learnt_by_heart(name: str) -> None:
     assert by_heart(small(name, 3).train(), *HEART.get(name, (100, 3e-3, 96))) > 95
 

@@ -4,6 +4,7 @@ Zeiler, Taylor and Fergus, "Adaptive Deconvolutional Networks for Mid and High L
 "switches". Noh et al. 2015, section 3.2.1; Badrinarayanan et al. 2017, figure 3.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,6 +25,5 @@ def unpool(inputs: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
 
     Returns [B, C, height, width].
     """
-    batch, channels = inputs.shape[:2]
-    flat = inputs.new_zeros(batch, channels, size[0] * size[1])
-    return flat.scatter(2, places.flatten(2), inputs.flatten(2)).view(batch, channels, *size)
+    # torch's own, without its layer's check that the sizes fit together: the places say where all goes.
+    return torch.ops.aten.max_unpool2d(inputs, places, list(size))

@@ -183,7 +183,8 @@ def peaks(logits: Tensor, boxes: Tensor) -> Tensor:
     logits  [N, P, 56, 56] float32
     boxes   [N, 4] xyxy
 
-    The maps are enlarged to the pixels of the box, by cubic interpolation, and the highest pixel is taken (section 5).
+    The maps are enlarged to the pixels of the box, by cubic interpolation, and the highest pixel is taken (section 5);
+    of a box smaller than the maps these stay as they are, where torchvision shrinks them, half a pixel off at most.
     The score is how likely it is within a tenth of the box of it.
     """
     found = logits.new_zeros(len(logits), logits.shape[1], 3)
@@ -191,7 +192,7 @@ def peaks(logits: Tensor, boxes: Tensor) -> Tensor:
     around = F.avg_pool2d(shares, NEAR, 1, NEAR // 2) * NEAR**2 if len(shares) else shares
     for n, (left, top, right, bottom) in enumerate(boxes.tolist()):
         wide, high = max(right - left, 1.0), max(bottom - top, 1.0)
-        size = (int(np.ceil(high)), int(np.ceil(wide)))
+        size = (max(KEYPOINT_SIDE, int(np.ceil(high))), max(KEYPOINT_SIDE, int(np.ceil(wide))))
         enlarged = F.interpolate(logits[n][None], size=size, mode="bicubic")[0]
         best = enlarged.flatten(1).argmax(1)
         y, x = best // size[1], best % size[1]
