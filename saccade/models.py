@@ -170,8 +170,15 @@ def find_weights(name: str, weights: str | Path, **options: Any) -> Weights:
         backbone = builder(name)(**options).trunk.name
     if backbone not in WEIGHTS and "backbone" in options_of(name):
         raise UsageError(f"nobody publishes weights of {name}'s own backbone; give another: --backbone mobilenet_v2")
-    if str(weights) not in WEIGHTS.get(backbone, {}) and WEIGHTS.get(name):
-        raise unknown(f"weights of {name} called", str(weights), [*WEIGHTS[name], *WEIGHTS.get(backbone, {})])
+    known = [*WEIGHTS.get(name, {}), *WEIGHTS.get(backbone, {})]
+    others = [own for own in MODELS[task_of(name)] if str(weights) in WEIGHTS.get(own, {})]
+    if str(weights) not in known and others:
+        raise UsageError(
+            f"{name} has no weights called {weights}, but {', '.join(others)} have; its backbone, {backbone}, has "
+            f"{', '.join(WEIGHTS.get(backbone, {}))}"
+        )
+    if str(weights) not in known and WEIGHTS.get(name):
+        raise unknown(f"weights of {name} called", str(weights), known)
     return resolve(backbone, weights)
 
 

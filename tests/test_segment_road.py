@@ -200,6 +200,47 @@ def test_scenes_have_a_background_that_their_things_have_not(tmp_path: Path) -> 
     assert saccade.load(fitted.path).card.classes == maps.classes
 
 
+def test_the_verb_evaluates_every_task(run: Path, data: Path, pairs: Path, tmp_path: Path) -> None:
+    """In words, with a report; and from Python what was read."""
+    said = cli("evaluate", run, data, "--out", tmp_path / "report.html")
+    assert said.code == 0, said.err
+    assert "IoU %" in said.out and "disc" in said.out and (tmp_path / "report.html").exists()
+    assert saccade.evaluate(run, sources.read(data)).result == saccade.evaluate(run, data).result
+    options: dict[str, Any] = {"epochs": 1, "network": {"width": 4}, "workers": 0, "quiet": True}
+    made = saccade.fit(pairs, model="unet_image", out=tmp_path / "made", **options)
+    said = cli("evaluate", made.path, pairs)
+    assert said.code == 0 and "psnr" in said.out
+    said = cli("predict", made.path, pairs / "val" / "inputs" / "0.png", "--out", tmp_path / "pictures")
+    assert said.code == 0 and str(tmp_path / "pictures" / "0.png") in said.out
+    refused = cli("predict", run, data / "images" / "test", "--out", run)
+    assert refused.code == 2 and "is a run directory" in refused.err
+
+
+def test_a_run_is_gone_on_from_with_other_classes(run: Path, tmp_path: Path) -> None:
+    """--weights RUN takes its network, options and colours; all but the last layer comes along."""
+    split = discs(8, 5)
+    assert split.label_maps is not None
+    maps = LabelMaps(list(split.label_maps.maps), ("sky", "sun"), {0: 0, 1: 1, VOID: VOID})
+    source = Source("s", "s", maps.classes, {"train": Split(split.images, split.ids, label_maps=maps)})
+    fitted = saccade.fit(source, weights=run, out=tmp_path / "run", epochs=1, hold_out=0, window=48, quiet=True)
+    card = saccade.load(fitted.path).card
+    assert (card.model, card.adapt, card.classes) == ("unet", "finetune", ("sky", "sun"))
+    assert card.options["width"] == 4
+
+
+def test_thin_pictures_are_drawn(run: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((2, 3000, 3), dtype=np.uint8)).save(tmp_path / "thin.png")
+    said = cli("predict", run, tmp_path / "thin.png", "--out", tmp_path / "said")
+    assert said.code == 0, said.err
+
+
+def test_options_that_make_no_network_are_refused(data: Path, tmp_path: Path) -> None:
+    for network in ({"width": -3}, {"width": "abc"}, {"width": 0}):
+        with pytest.raises(UsageError, match=r"unet cannot be built with network=|at least 1"):
+            saccade.fit(data, model="unet", out=tmp_path / "run", **QUICK | {"network": network})
+    assert not (tmp_path / "run").exists()
+
+
 # --- targets ----------------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,13 @@ import typer
 
 from saccade.cli.options import AsJson, Data, SkipBroken
 
+# What is said of each class: fields of the metric's rows, and what they are called.
+COLUMNS = {
+    "classify": (("name", "count", "error", "precision"), ("class", "images", "error %", "precision %")),
+    "detect": (("name", "count", "AP", "AP50"), ("class", "things", "AP of boxes %", "AP50 %")),
+    "segment": (("name", "count", "iou", "accuracy"), ("class", "pixels", "IoU %", "accuracy %")),
+}
+
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
@@ -32,12 +39,10 @@ def evaluate(
         return
     print_metrics({"split": evaluation.split, "images": len(evaluation.metric.outcomes)} | evaluation.result)
     print()
-    if predictor.card.task == "classify":
-        rows = [(row.name, row.count, row.error, row.precision) for row in evaluation.metric.per_class()]
-        print_table(("class", "images", "error %", "precision %"), rows)
-    else:
-        rows = [(row.name, row.count, row.AP, row.AP50) for row in evaluation.metric.per_class()]
-        print_table(("class", "things", "AP %", "AP50 %"), rows)
+    if predictor.card.task in COLUMNS:
+        of_row, header = COLUMNS[predictor.card.task]
+        rows = [tuple(getattr(row, name) for name in of_row) for row in evaluation.metric.per_class()]
+        print_table(header, rows)
     if evaluation.note:
         print(f"note: {evaluation.note}")
     for line in evaluation.skipped:

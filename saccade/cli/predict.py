@@ -36,7 +36,7 @@ def predict(
     from saccade.data.decode import DecodeError
     from saccade.predict import load
     from saccade.recipes.predict import Drawn, as_dict, find_images, in_words, predict_all
-    from saccade.structures import Classification
+    from saccade.structures import Classification, ColourMap
 
     files = find_images(paths)
     predictor, broken = load(run, precision=precision, tile=tile, probabilities=probabilities), 0
@@ -56,7 +56,8 @@ def predict(
             drawing = {} if where is None else {"drawn": str(where)}
             print_json({"path": str(path)} | as_dict(prediction, classes, top, score) | drawing)
         else:
-            print(f"{path}  {in_words(prediction, classes, top, score)}")
+            made = where if isinstance(prediction, ColourMap) else None
+            print(f"{path}  {made or in_words(prediction, classes, top, score)}")
     if drawn is not None:
         told = drawn.close()
         print(f"{'' if told is None else f'{told.name} and '}the pictures are in {out}", file=sys.stderr)

@@ -59,6 +59,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        names = ("labels", "objects", "label_maps", "targets")
+        known = " and ".join(name for name in names if getattr(self, name) is not None)
+        return f"Split({len(self)} images with {known or 'nothing known'})"
+
     def open(self, index: int) -> Picture:
         """The image, its pixels not yet decoded."""
         image = self.images[index]

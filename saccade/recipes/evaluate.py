@@ -14,6 +14,7 @@ from saccade.data.looks import broken_images
 from saccade.data.source import Source, Split, classes_of, labels_of
 from saccade.predict import Predictor, load
 from saccade.progress import Progress
+from saccade.recipes.fit_checks import check_finds
 from saccade.training.loop import evaluate as run_loop
 
 
@@ -38,6 +39,10 @@ class Evaluation:
     skipped: tuple[str, ...] = ()
     note: str = ""
 
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in self.result.items())
+        return f"Evaluation({self.split!r}, {len(self.metric.outcomes)} images: {numbers})"
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         images, skipped = len(self.metric.outcomes), list(self.skipped)
@@ -46,7 +51,7 @@ class Evaluation:
 
 def evaluate(
     run: str | Path | Predictor,
-    data: str | Path,
+    data: str | Path | Source,
     *,
     batch_size: int = 32,
     workers: int = 0,
@@ -55,17 +60,18 @@ def evaluate(
     """Measure a trained model. The numbers do not depend on batch size or workers.
 
     run          a run directory, or what `load` made of it
-    data         of any format that says what the model is asked, or a built-in set; of its splits "test" if there is,
-                 else "val", else all of it
+    data         of any format that says what the model is asked, or a built-in set, or what was read from one; of its
+                 splits "test" if there is, else "val", else all of it
     skip_broken  leave out images that cannot be read, and list them, instead of stopping
 
     Raises UsageError when the classes are not the model's, SaccadeError when something cannot be read.
     """
     predictor = run if isinstance(run, Predictor) else load(run)
     findings = Findings(strict=not skip_broken)
-    source = sources.read(data, findings)
+    source = data if isinstance(data, Source) else sources.read(data, findings)
     name, split = _choose(source)
     split = _relabelled(split, source, predictor)
+    check_finds(predictor.model, source.with_splits({name: split}))
     broken = broken_images(split, "reading", predictor.task.known)
     skipped = tuple(f"{split.ids[index]}: {reason}" for index, reason in broken.items())
     if skipped and not skip_broken:
@@ -75,7 +81,7 @@ def evaluate(
     if broken:
         split = split.take([index for index in range(len(split)) if index not in broken])
     if not len(split):
-        raise DataError(f"{data} has no image that can be read")
+        raise DataError(f"{source.name} has no image that can be read")
     dataset = Dataset(split, predictor.card.preprocessing, known=predictor.task.known)
     loader = Loader(dataset, batch_size, shuffle=False, workers=workers)
     # `fit` measures on what it kept back; here all is measured, whatever it was used for.

@@ -10,7 +10,8 @@ from accelerate import Accelerator
 
 from saccade import checkpoint, keyed, precision
 from saccade.backbones.probed import Probed
-from saccade.checkpoint import Card
+from saccade.backbones.weights import Weights
+from saccade.checkpoint import Card, load_card
 from saccade.data import source as sources
 from saccade.data.findings import Findings
 from saccade.data.hold_out import hold_out
@@ -98,7 +99,8 @@ def fit(
     model        a name of `list_models()`; None looks at the data and chooses (`saccade.recipes.choose`). What the
                  network is for decides what of the data is learnt: a class an image, where things are, a class a pixel,
                  or what an image should become
-    weights      what to start from: "imagenet", "coco", or the path of a .safetensors or .pth file
+    weights      what to start from: "imagenet", "coco", the path of a .safetensors or .pth file, or a run directory,
+                 whose network and options are taken where nothing else is said
     adapt        "scratch"; or from weights "probe": a linear classifier on the features, in seconds; "freeze": all but
                  the encoder, of a classifier the new last layer, on augmented images; or "finetune": of a classifier
                  first that alone, then all, the encoder slowly; of a detector all but the first stage and the norms.
@@ -112,6 +114,11 @@ def fit(
     Raises UsageError for an unknown name or setting, SaccadeError when the data or the machine does not allow it.
     """
     folder, chosen, findings = Path(out), None, Findings(strict=not skip_broken)
+    begun = load_card(Path(weights)) if weights and (Path(weights) / "model.toml").is_file() else None
+    if begun is not None:
+        model = model or begun.model
+    if begun is not None and model == begun.model:
+        options["network"] = begun.options | dict(options.get("network") or {})
     if model is None:
         data = data if isinstance(data, Source) else sources.read(data, findings)
         chosen = _begun(folder) if resume else None
@@ -128,7 +135,10 @@ def fit(
         raise UsageError(f"trying learning rates has no use here: {why}; leave one of the two out")
     built = dict(config.network)
     check_options(model, built)
-    found = find_weights(model, weights, **built) if weights else None
+    if begun is None:
+        found = find_weights(model, weights, **built) if weights else None
+    else:
+        found = Weights(Path(str(weights)) / "model.safetensors", begun.preprocessing, begun.classes)
     # Without the hint, accelerate takes processes that have no GPU for strangers to each other.
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     display = Display(quiet=quiet or not accelerator.is_main_process)

@@ -17,6 +17,7 @@ from saccade.data.label_maps import frequencies_of
 from saccade.data.loader import Dataset, Loader
 from saccade.data.policies import POLICIES
 from saccade.data.source import Source, Split, content_of, labels_of, maps_of
+from saccade.errors import UsageError
 from saccade.layers.preprocess import Preprocess
 from saccade.models import Model, create_model, create_probe, create_task
 from saccade.structures import Preprocessing
@@ -53,7 +54,13 @@ def network_for(
     channels = found.preprocessing.channels if found and found.preprocessing else built.pop("in_channels", None)
     if adapt == "probe":
         return create_probe(name, classes, found, channels, config.layer)
-    return create_model(name, classes, weights=found, in_channels=channels, **built)
+    for option, value in built.items():
+        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+            raise UsageError(f"network={{{option}={value}}}: expected a whole number of at least 1")
+    try:
+        return create_model(name, classes, weights=found, in_channels=channels, **built)
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise UsageError(f"{name} cannot be built with network={built}: {error}") from None
 
 
 def preprocessing_for(network: Model, found: Weights | None, config: Config) -> Preprocessing:

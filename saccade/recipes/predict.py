@@ -55,7 +55,7 @@ def in_words(prediction: Prediction, classes: Sequence[str], top: int = 5, sure:
     sure  the least score of a thing
     """
     if isinstance(prediction, ColourMap):
-        return f"{prediction.size[0]} x {prediction.size[1]} pixels; --out FOLDER keeps them"
+        return f"an image of {prediction.size[1]} x {prediction.size[0]} pixels; --out FOLDER keeps it"
     if isinstance(prediction, LabelMap):
         total = prediction.labels.size
         shares = [f"{name} {100 * area / total:.1f} %" for name, area in prediction.areas().items()]
@@ -108,6 +108,8 @@ class Drawn:
             raise UsageError(
                 f"{folder} holds {here.name}, one of the images, which its drawing would replace; choose another --out"
             )
+        if (folder / "model.toml").exists():
+            raise UsageError(f"{folder} is a run directory; choose another --out for the pictures")
         others = [folder / name for name in (MASKS, "classes.txt") if (folder / name).exists()]
         if predictor.card.task == "segment" and others and not (folder / AREAS).exists():
             raise UsageError(f"{others[0]} is there already and no prediction's; choose another --out")

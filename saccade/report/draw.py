@@ -19,6 +19,7 @@ from saccade.report.palette import GREY, WHITE, Colour, colour, text_colour
 from saccade.structures import VOID, Instances, LabelMap, Skeleton
 
 LEGIBLE, NARROWEST = 320, 40  # images of fewer pixels (longer side, shorter side) are enlarged by a whole factor
+LONGEST = 8192  # pixels that enlarging never goes beyond: a thin image stays thin
 FILL, PAINT = 0.35, 0.6  # how opaque masks are, and label maps
 PLAIN, DASHES, DOTS = None, (5.0, 3.5), (0.01, 2.5)  # of a line: so many widths drawn, so many not
 FIXED_POINT = 4  # OpenCV takes sixteenths of a pixel
@@ -63,7 +64,8 @@ def draw(
 
 def enlargement(size: Size) -> int:
     """How many times as large `draw` makes an image of (height, width): 1 from 320 pixels on."""
-    return max(1, math.ceil(LEGIBLE / max(size)), math.ceil(NARROWEST / min(size)))
+    wanted = max(math.ceil(LEGIBLE / max(size)), math.ceil(NARROWEST / min(size)))
+    return max(1, min(wanted, LONGEST // max(size)))
 
 
 @dataclass(frozen=True, eq=False)
