@@ -1,6 +1,5 @@
 """Our detector: python -m benchmarks.ours.detector pool|predict|step."""
 
-
 import numpy as np
 import torch
 
