@@ -442,7 +442,11 @@ def test_the_named_policies_keep_their_values() -> None:
     assert POLICIES["objects"] == Augmentation(
         flip=0.5, zoom=(0.7, 1.1), brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02
     )
-    assert set(POLICIES) == {"photo", "objects", "glyph", "rand", "trivial", "elastic"}
+    assert POLICIES["pixels"] == Augmentation(
+        flip=0.5, zoom=(0.75, 1.5), brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02
+    )
+    assert POLICIES["flipped"] == Augmentation(flip=0.5)
+    assert set(POLICIES) == {"photo", "objects", "pixels", "flipped", "glyph", "rand", "trivial", "elastic"}
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------

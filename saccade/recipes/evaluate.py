@@ -70,8 +70,8 @@ def evaluate(
     findings = Findings(strict=not skip_broken)
     source = data if isinstance(data, Source) else sources.read(data, findings)
     name, split = _choose(source)
-    split = _relabelled(split, source, predictor)
     check_finds(predictor.model, source.with_splits({name: split}))
+    split = _relabelled(split, source, predictor)
     broken = broken_images(split, "reading", predictor.task.known)
     skipped = tuple(f"{split.ids[index]}: {reason}" for index, reason in broken.items())
     if skipped and not skip_broken:
