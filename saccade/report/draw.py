@@ -19,7 +19,7 @@ from saccade.report.palette import GREY, WHITE, Colour, colour, text_colour
 from saccade.structures import VOID, Instances, LabelMap, Skeleton
 
 LEGIBLE, NARROWEST = 320, 40  # images of fewer pixels (longer side, shorter side) are enlarged by a whole factor
-LONGEST = 8192  # pixels that enlarging never goes beyond: a thin image stays thin
+LONGEST = 30_000  # pixels that enlarging never goes beyond: a thin image stays thin
 FILL, PAINT = 0.35, 0.6  # how opaque masks are, and label maps
 PLAIN, DASHES, DOTS = None, (5.0, 3.5), (0.01, 2.5)  # of a line: so many widths drawn, so many not
 FIXED_POINT = 4  # OpenCV takes sixteenths of a pixel
