@@ -279,7 +279,8 @@ def test_unpooling_is_torchs(height: int, width: int, seed: int) -> None:
 def test_tied_filters_are_the_encoders(name: str) -> None:
     """They are saved once, learn from both uses, and stay tied in a copy."""
     model = small(name).train()
-    free = small(name.removesuffix(", tied"))
+    other, options = EVERY[name]
+    free = create_model(other, 5, **options | {"tied": False})
     assert sum(p.numel() for p in model.parameters()) < 0.8 * sum(p.numel() for p in free.parameters())
     assert len({value.data_ptr() for value in model.state_dict().values() if value.numel()}) == len(
         [value for value in model.state_dict().values() if value.numel()]

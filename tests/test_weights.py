@@ -119,7 +119,10 @@ def test_the_table_is_sound() -> None:
             assert entry.sha256 in entry.url
             assert len(entry.sha256) == 8
             assert entry.licence
-            assert len(class_names(entry.classes)) == {"imagenet": 1000, "coco": 90, "coco_person": 1}[entry.classes]
+            assert (
+                len(class_names(entry.classes))
+                == {"imagenet": 1000, "coco": 90, "coco_person": 1, "voc": 21}[entry.classes]
+            )
             assert (entry.errors is None) or not entry.results
 
 
