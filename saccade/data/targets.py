@@ -50,12 +50,17 @@ def _map_of(split: Split, index: int, size: Size) -> LabelMap:
             "it takes images/ and masks/ side by side, PNG files of the same names, a value a class"
         )
     truth = split.label_maps[index]
-    if truth.size != size:
-        raise DataError(
-            f"{split.label_maps.where(index)}: has {truth.size[0]} x {truth.size[1]} pixels (height x width), but its "
-            f"image {split.ids[index]} has {size[0]} x {size[1]}; a mask must be as large as its image"
-        )
+    _check_size(split.label_maps.where(index), truth.size, split.ids[index], size)
     return truth
+
+
+def _check_size(where: str, own: Size, id: str, size: Size) -> None:
+    """Raise DataError when what belongs to an image is not as large as the image."""
+    if own != size:
+        raise DataError(
+            f"{where}: has {own[0]} x {own[1]} pixels (height x width), but its image {id} has {size[0]} x {size[1]}; "
+            f"it must be as large as the image"
+        )
 
 
 def _colours_of(split: Split, index: int, size: Size) -> ColourMap:
@@ -66,11 +71,7 @@ def _colours_of(split: Split, index: int, size: Size) -> ColourMap:
         )
     target = split.targets[index]
     picture = FilePicture(target) if isinstance(target, Path) else ArrayPicture(target)
-    if picture.size != size:
-        raise DataError(
-            f"{target if isinstance(target, Path) else f'target {index}'}: has {picture.size[0]} x {picture.size[1]} "
-            f"pixels (height x width), but its image {split.ids[index]} has {size[0]} x {size[1]}"
-        )
+    _check_size(str(target) if isinstance(target, Path) else f"target {index}", picture.size, split.ids[index], size)
     return ColourMap(picture.pixels("RGB")[0])
 
 

@@ -115,9 +115,8 @@ def fit(
     """
     folder, chosen, findings = Path(out), None, Findings(strict=not skip_broken)
     begun = load_card(Path(weights)) if weights and (Path(weights) / "model.toml").is_file() else None
-    if begun is not None:
-        model = model or begun.model
-    if begun is not None and model == begun.model:
+    if begun is not None and model in (None, begun.model):
+        model = begun.model
         options["network"] = begun.options | dict(options.get("network") or {})
     if model is None:
         data = data if isinstance(data, Source) else sources.read(data, findings)

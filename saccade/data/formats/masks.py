@@ -40,7 +40,7 @@ from saccade.data.formats.mask_classes import (
     values_of,
     with_palette,
 )
-from saccade.data.formats.side_by_side import child, differ, files_below
+from saccade.data.formats.side_by_side import by_stem, child, differ, files_below
 from saccade.data.formats.texts import LARGEST_YAML, fit_names, yaml_of
 from saccade.data.formats.writing import left_out, renumbered, require, start_folder, write_images
 from saccade.data.label_maps import LabelMaps
@@ -172,13 +172,7 @@ def _described(about: dict[str, Any], file: Path, notes: list[str]) -> dict[str,
 
 def _pairs(images: Path, masks: Path, findings: Findings) -> list[Pair]:
     """The images of a folder that have a mask of their size."""
-    own, waiting = files_below(images), dict[str, Path]()
-    for name, file in files_below(masks).items():
-        stem = name.rpartition(".")[0]
-        if stem in waiting:
-            reason = f"{waiting[stem].name} has the same name but for the end"
-            findings.add("two masks", str(file), reason, "remove one of them")
-        waiting.setdefault(stem, file)
+    own, waiting = files_below(images), by_stem(masks, "two masks", findings)
     pairs: list[Pair] = []
     claimed: dict[str, str] = {}
     for id, image in own.items():

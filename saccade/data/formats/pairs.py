@@ -12,7 +12,7 @@ from pathlib import Path
 
 from saccade.data.findings import DataError, Findings
 from saccade.data.formats.folder import SPLIT_NAMES
-from saccade.data.formats.side_by_side import child, differ, files_below
+from saccade.data.formats.side_by_side import by_stem, child, differ, files_below
 from saccade.data.sizes import upright_sizes
 from saccade.data.source import Source, Split
 from saccade.structures import COLOURS
@@ -60,13 +60,7 @@ def _folders(path: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def _split(inputs: Path, targets: Path, findings: Findings) -> Split:
-    waiting: dict[str, Path] = {}
-    for name, file in files_below(targets).items():
-        stem = name.rpartition(".")[0]
-        if stem in waiting:
-            reason = f"{waiting[stem].name} has the same name but for the end"
-            findings.add("two targets", str(file), reason, "remove one of them")
-        waiting.setdefault(stem, file)
+    waiting = by_stem(targets, "two targets", findings)
     ids, images, others = [], [], []
     claimed: set[str] = set()
     for id, image in files_below(inputs).items():

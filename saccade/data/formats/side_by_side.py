@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from saccade.data.decode import SUFFIXES
-from saccade.data.findings import DataError
+from saccade.data.findings import DataError, Findings
 from saccade.data.formats.folder import SPLIT_NAMES
 
 
@@ -22,6 +22,21 @@ def files_below(folder: Path) -> dict[str, Path]:
         for name in sorted(names):
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 found[Path(here, name).relative_to(folder).as_posix()] = Path(here, name)
+    return found
+
+
+def by_stem(folder: Path, twice: str, findings: Findings) -> dict[str, Path]:
+    """The images below a folder, by their path in it without the end; of two with one name the first.
+
+    twice  what a second one is called among the findings
+    """
+    found: dict[str, Path] = {}
+    for name, file in files_below(folder).items():
+        stem = name.rpartition(".")[0]
+        if stem in found:
+            reason = f"{found[stem].name} has the same name but for the end"
+            findings.add(twice, str(file), reason, "remove one of them")
+        found.setdefault(stem, file)
     return found
 
 

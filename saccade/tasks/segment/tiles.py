@@ -78,9 +78,9 @@ def answers(
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """What a network says of the pixels of the original image, part by part, each pixel once.
 
-    run             from a part of the image to values [1, K, h, w] of its pixels
-    image           [1, C, H, W] uint8, network pixels
-    view            from original pixels to network pixels, neither turned nor mirrored
+    run         from a part of the image to values [1, K, h, w] of its pixels
+    image       [1, C, H, W] uint8, network pixels
+    view        from original pixels to network pixels, neither turned nor mirrored
     tile, grid  as of `windows`
 
     Yields rows and columns of the original, and [K, R, C] float32 at the centres of these pixels: interpolated linearly
