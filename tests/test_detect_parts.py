@@ -197,6 +197,6 @@ def test_peaks_undo_cells(box: list[float]) -> None:
     cells, _ = keypoint_cells(marked, boxes)
     logits = torch.full((1, 2, KEYPOINT_SIDE**2), -10.0).scatter(2, cells[..., None], 20.0)
     found = peaks(logits.view(1, 2, KEYPOINT_SIDE, KEYPOINT_SIDE), boxes)
-    # To within a cell of the map, however small the box.
-    assert (found[0, :, :2] - points).abs().max() <= size.max().item() / KEYPOINT_SIDE
+    # To within a cell of the map each way, however small the box.
+    assert ((found[0, :, :2] - points).abs() <= size / KEYPOINT_SIDE + 1e-4).all()
     assert (found[0, :, 2] > 0.99).all()
