@@ -192,7 +192,7 @@ def test_keypoint_cells_by_hand() -> None:
 def test_peaks_undo_cells(box: list[float]) -> None:
     boxes = torch.tensor([box])
     low, size = boxes[0, :2], boxes[0, 2:] - boxes[0, :2]
-    points = low + size * torch.tensor([[0.3, 0.6], [0.9, 0.1]])
+    points = low + size * torch.tensor([[0.3, 0.64], [0.9, 0.07]])
     marked = torch.cat([points, torch.full((2, 1), 2.0)], dim=1)[None]
     cells, _ = keypoint_cells(marked, boxes)
     logits = torch.full((1, 2, KEYPOINT_SIDE**2), -10.0).scatter(2, cells[..., None], 20.0)
