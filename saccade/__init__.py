@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from saccade.predict import load as load
     from saccade.recipes.curve import curve as curve
     from saccade.recipes.evaluate import evaluate as evaluate
+    from saccade.recipes.explain import explain as explain
     from saccade.recipes.fit import fit as fit
 
 __version__ = "0.1.0"
@@ -24,10 +25,22 @@ _PUBLIC = {
     "read": "saccade.data.source",
     "curve": "saccade.recipes.curve",
     "evaluate": "saccade.recipes.evaluate",
+    "explain": "saccade.recipes.explain",
     "fit": "saccade.recipes.fit",
 }
 
-__all__ = ["SaccadeError", "__version__", "create_model", "curve", "evaluate", "fit", "list_models", "load", "read"]
+__all__ = [
+    "SaccadeError",
+    "__version__",
+    "create_model",
+    "curve",
+    "evaluate",
+    "explain",
+    "fit",
+    "list_models",
+    "load",
+    "read",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 
 from saccade import checkpoint
+from saccade.backbones.published import WEIGHTS
 from saccade.checkpoint import Card
 from saccade.data.decode import Picture, render, to_picture
 from saccade.data.loader import collate
 from saccade.errors import SaccadeError, UsageError
 from saccade.layers.preprocess import Preprocess
-from saccade.models import Model, create_model, create_probe, create_task
+from saccade.models import Model, create_model, create_probe, create_task, find_weights, list_models, task_of
 from saccade.precision import choose
 from saccade.structures import Prediction, Sample
 from saccade.tasks.segment.contract import Segmenter
@@ -64,17 +65,36 @@ def load(
     precision: str = "float32",
     tile: int | None = None,
     probabilities: bool = False,
+    weights: str | None = None,
 ) -> Predictor:
-    """The predictor of a run directory.
+    """The predictor of a run directory, or of published weights.
+
+    path           a run directory; with `weights` a name of the catalogue
 
     device         "cpu", "cuda" ...; None for a GPU where there is one
     precision      "float32", "bfloat16", or "auto": bfloat16 where the machine is built for it
     tile           of a segmenter: larger images are looked at in squares of so many pixels a side; None for 1024
     probabilities  of a segmenter: its label maps keep those of all classes
+    weights        "imagenet", "coco" or another published name
 
-    Raises UsageError when `path` is no run directory, SaccadeError when it is damaged or from a newer saccade.
+    Raises UsageError when `path` is no run directory, or no network with such weights, SaccadeError when it is damaged
+    or from a newer saccade.
     """
-    folder = Path(path)
+    model, card = _of_run(Path(path)) if weights is None else _published(str(path), weights)
+    of_maps = {name: value for name, value in (("tile", tile), ("probabilities", probabilities)) if value}
+    if of_maps and (card.task not in ("segment", "image_to_image") or (probabilities and card.task != "segment")):
+        raise UsageError(f"{min(of_maps)} is for networks that say what every pixel is; {card.model} does not")
+    if tile is not None and isinstance(model, Segmenter):
+        check_tile(tile, model.grid)
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return Predictor(model.to(chosen), card, precision, **of_maps)
+
+
+def _of_run(folder: Path) -> tuple[Model, Card]:
+    if not folder.is_dir() and str(folder) in list_models():
+        raise UsageError(
+            f"{folder} is a name of the catalogue, not a run directory: say which weights, such as imagenet"
+        )
     card = checkpoint.load_card(folder)
     if card.adapt == "probe":
         layer = int(card.config["layer"])
@@ -85,10 +105,16 @@ def load(
         model.load_state_dict(checkpoint.load_weights(folder))
     except RuntimeError as error:
         raise SaccadeError(f"{folder}/model.safetensors does not fit {card.model}: {error}") from None
-    of_maps = {name: value for name, value in (("tile", tile), ("probabilities", probabilities)) if value}
-    if of_maps and (card.task not in ("segment", "image_to_image") or (probabilities and card.task != "segment")):
-        raise UsageError(f"{min(of_maps)} is for networks that say what every pixel is; {card.model} does not")
-    if tile is not None and isinstance(model, Segmenter):
-        check_tile(tile, model.grid)
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Predictor(model.to(chosen), card, precision, **of_maps)
+    return model, card
+
+
+def _published(name: str, weights: str) -> tuple[Model, Card]:
+    """A network of the catalogue with the weights that somebody published for it, to be used as it is."""
+    found = find_weights(name, weights)
+    if found.classes is None or found.preprocessing is None or weights not in WEIGHTS.get(name, {}):
+        raise UsageError(
+            f"{name} cannot be used with {weights} as it is: nobody says which classes that file tells apart; "
+            f"train it first: saccade fit DATA --model {name} --weights {weights}"
+        )
+    model = create_model(name, len(found.classes), found)
+    return model, Card(name, task_of(name), found.classes, found.preprocessing, weights=weights)

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "saccade"
 COMMON = {"errors", "progress", "keyed", "wording", "precision"}
 EVERYTHING_BELOW = {
     "structures", "geometry", "layers", "data", "metrics", "backbones", "tasks", "models", "checkpoint", "training",
-    "report", "predict", "summary",
+    "report", "predict", "summary", "explain",
 }  # fmt: skip
 MAY_IMPORT = {
     "geometry": set(),
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "checkpoint": {"structures", "geometry", "layers"},
     "training": {"structures", "data", "layers", "tasks", "metrics", "checkpoint"},
     "report": {"structures", "geometry", "metrics"},
+    "explain": {"structures", "geometry", "layers", "data", "report", "summary"},
     "predict": {"structures", "geometry", "layers", "data", "backbones", "tasks", "models", "checkpoint"},
     "recipes": EVERYTHING_BELOW,
     "cli": EVERYTHING_BELOW | {"recipes"},

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from saccade.cli import augment, check, convert, curve, doctor, evaluate, fit, models, predict, show
+from saccade.cli import augment, check, convert, curve, doctor, evaluate, explain, fit, models, predict, show
 from saccade.errors import SaccadeError, UsageError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command()(fit.fit)
 app.command()(evaluate.evaluate)
 app.command()(curve.curve)
 app.command()(predict.predict)
+app.command()(explain.explain)
 app.command()(check.check)
 app.command()(show.show)
 app.command()(convert.convert)

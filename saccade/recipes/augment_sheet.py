@@ -19,10 +19,11 @@ from saccade.data.source import Source, Split, read
 from saccade.errors import UsageError, unknown
 from saccade.keyed import generator
 from saccade.progress import track
-from saccade.recipes.contact_sheet import choose, grid
+from saccade.recipes.contact_sheet import choose
 from saccade.report.draw import draw
 from saccade.report.page import Block, Code, Fact, Page, Pictures, Prose, Section, Tile
 from saccade.report.page import render as render_page
+from saccade.report.sheet import grid
 from saccade.structures import Preprocessing
 from saccade.training.config import explain_validation
 

@@ -1,6 +1,5 @@
 """A contact sheet: some images of a data set with all that is marked on them, as a page or as one picture."""
 
-import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,9 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image
 
 from saccade import checkpoint
 from saccade.data.decode import DecodeError
@@ -22,12 +19,11 @@ from saccade.geometry.view import View
 from saccade.keyed import generator
 from saccade.progress import track
 from saccade.report.draw import draw
-from saccade.report.lettering import plate
 from saccade.report.page import TINY, Fact, Listing, Page, Pictures, Prose, Section, Tile, render
+from saccade.report.sheet import grid
 from saccade.structures import VOID, LabelMap
 
 LONGEST = 512  # pixels of an image on the sheet
-CELL, LETTERS = 480, 18  # of the picture: how wide a tile is, and the font's size
 NAMED = 6  # so many classes are named under an image
 
 
@@ -268,36 +264,3 @@ def _as_png(shown: Sequence[Shown]) -> bytes:
     # All of an image in one row.
     most = max(max(1, len(one.pictures)) for one in shown)
     return grid(tiles, most * math.ceil(math.sqrt(len(tiles)) / most))
-
-
-def grid(tiles: Sequence[Tile], columns: int) -> bytes:
-    """A PNG of tiles on white, each with its caption below, so many a row."""
-    cells = [_cell(tile) for tile in tiles]
-    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    sheet = []
-    for row in rows:
-        height = max(cell.shape[0] for cell in row)
-        row += [np.full((1, CELL, 3), 255, dtype=np.uint8)] * (columns - len(row))
-        padded = [np.pad(c, ((0, height - c.shape[0]), (0, 0), (0, 0)), constant_values=255) for c in row]
-        sheet.append(np.hstack(padded))
-    file = io.BytesIO()
-    Image.fromarray(np.vstack(sheet)).save(file, "PNG")
-    return file.getvalue()
-
-
-def _cell(tile: Tile) -> np.ndarray:
-    """[h, CELL, 3] uint8: a tile on white with its caption."""
-    gap = CELL // 32
-    height, width = tile.image.shape[:2]
-    factor = (CELL - 2 * gap) / max(width, height)
-    size = max(1, round(factor * width)), max(1, round(factor * height))
-    interpolation = cv2.INTER_NEAREST if tile.tiny else cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    image = cv2.resize(tile.image, size, interpolation=interpolation)
-    lines = [plate(text, "?", (255, 255, 255), LETTERS, size[0]) for text in (tile.title, tile.detail)]
-    parts = [image, *(line for line in lines if line is not None)]
-    cell = np.full((2 * gap + sum(part.shape[0] for part in parts), CELL, 3), 255, dtype=np.uint8)
-    top, left = gap, (CELL - size[0]) // 2
-    for part in parts:
-        cell[top : top + part.shape[0], left : left + part.shape[1]] = part
-        top += part.shape[0]
-    return cell

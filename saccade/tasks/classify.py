@@ -10,7 +10,7 @@ from torch import Tensor
 
 from saccade.metrics.classification import ClassificationMetric
 from saccade.structures import Batch, Classification, Known
-from saccade.tasks.contract import Preprocessor
+from saccade.tasks.contract import Preprocessor, label_of
 
 
 class Classifier(Protocol):
@@ -63,8 +63,7 @@ class Classify:
 
     def score(self, model: Classifier, inputs: Tensor, target: int | str) -> Tensor:
         """The logit [B] of one class, by its number or its name."""
-        label = self.classes.index(target) if isinstance(target, str) else target
-        return model(inputs)[:, label]
+        return model(inputs)[:, label_of(self.classes, target)]
 
     def objective(self, result: dict[str, float]) -> float:
         """Lower is better: the top-1 error."""

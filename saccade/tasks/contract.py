@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
+from saccade.errors import UsageError, unknown
 from saccade.structures import Batch, Known, Prediction, Preprocessing, Size
 
 # Uint8 images [B, C, H, W] to normalised input, as `layers.preprocess.Preprocess` does.
@@ -45,6 +46,20 @@ class OnBackbone(nn.Module, ABC):
         for name, parameter in self.named_parameters():
             if name.startswith(tuple(f"{prefix}." for prefix in (self.head if prefixes is None else prefixes))):
                 nn.init.zeros_(parameter)
+
+
+def label_of(classes: Sequence[str], target: int | str) -> int:
+    """The number of a class, 0..K-1, by its number or its name.
+
+    Raises UsageError, naming the nearest, for one that is not there.
+    """
+    if isinstance(target, str):
+        if target not in classes:
+            raise unknown("class", target, classes)
+        return classes.index(target)
+    if not 0 <= target < len(classes):
+        raise UsageError(f"there is no class {target}: there are 0 to {len(classes) - 1}")
+    return target
 
 
 class Metric(Protocol):

@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
+from saccade.errors import UsageError
 from saccade.structures import Instances, Preprocessing, Size
 from saccade.tasks.contract import OnBackbone
 
@@ -57,6 +58,13 @@ class Detector(OnBackbone):
         box    [4] xyxy, pixels of the network's input
         label  0..K-1
         """
+
+    def keypoint_logit(self, inputs: Tensor, box: Tensor, keypoint: int) -> Tensor:
+        """How sure it is of the place where it sees one keypoint of what is in one box, [B], differentiable.
+
+        Raises UsageError where no keypoints are found, or not this one.
+        """
+        raise UsageError("this network finds no keypoints; its boxes can be explained")
 
     def standard_preprocessing(self) -> Preprocessing:
         """What it was designed for: all of the image, the shorter side 800 pixels, the longer at most 1333."""

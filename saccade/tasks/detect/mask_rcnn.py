@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.errors import UsageError
 from saccade.geometry import masks
 from saccade.layers.roi_pool import roi_align
 from saccade.structures import Instances
@@ -153,6 +154,13 @@ class KeypointRCNN(FasterRCNN):
         parts = self.keypoints(maps, looked_at).split([len(boxes) for boxes in looked_at])
         points = [peaks(own, boxes) for own, boxes in zip(parts, looked_at, strict=True)]
         return [one._replace(keypoints=own) for one, own in zip(found, points, strict=True)]
+
+    def keypoint_logit(self, inputs: Tensor, box: Tensor, keypoint: int) -> Tensor:
+        if not 0 <= keypoint < self.num_keypoints:
+            raise UsageError(f"there is no keypoint {keypoint}: there are 0 to {self.num_keypoints - 1}")
+        looked_at = widened(box[None].to(inputs.device), self.margin)
+        logits = self.keypoints(self.backbone(inputs), [looked_at] * len(inputs))
+        return logits[:, keypoint].flatten(1).amax(1)
 
 
 def widened(boxes: Tensor, margin: float) -> Tensor:

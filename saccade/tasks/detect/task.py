@@ -12,21 +12,23 @@ from saccade.geometry.masks import Runs, runs_from_crop
 from saccade.geometry.view import Size, View
 from saccade.metrics.detection import DetectionMetric
 from saccade.structures import Batch, Instances, Known, Skeleton
-from saccade.tasks.contract import Preprocessor
+from saccade.tasks.contract import Preprocessor, label_of
 from saccade.tasks.detect.contract import Detections, Detector
 
 SURE = 0.5  # how likely a pixel must be the thing's to be in its mask
 
 
 class Aim(NamedTuple):
-    """What to explain: why one box is taken for one class.
+    """What to explain: why one box is taken for one class, or why one of its keypoints is seen where it is.
 
-    box    [4] xyxy, pixels of the network's input
-    label  0..K-1, or the name of the class
+    box       [4] xyxy, pixels of the network's input
+    label     0..K-1, or the name of the class
+    keypoint  0..P-1, or None for the class
     """
 
     box: Tensor
     label: int | str
+    keypoint: int | None = None
 
 
 class Detect:
@@ -54,8 +56,10 @@ class Detect:
         return [in_original(one, view) for one, view in zip(found, batch.views, strict=True)]
 
     def score(self, model: Detector, inputs: Tensor, target: Aim) -> Tensor:
-        """The logit [B] of one class for what is in one box."""
-        label = self.classes.index(target.label) if isinstance(target.label, str) else target.label
+        """The logit [B] of one class for what is in one box, or the highest one of a keypoint in it."""
+        label = label_of(self.classes, target.label)
+        if target.keypoint is not None:
+            return model.keypoint_logit(inputs, target.box, target.keypoint)
         return model.box_logit(inputs, target.box, label)
 
     def objective(self, result: dict[str, float]) -> float:

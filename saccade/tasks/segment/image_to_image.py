@@ -14,7 +14,7 @@ from torch import Tensor
 from saccade.errors import unknown
 from saccade.metrics.image import ImageMetric
 from saccade.structures import COLOURS, Batch, ColourMap, Known
-from saccade.tasks.contract import Preprocessor
+from saccade.tasks.contract import Preprocessor, label_of
 from saccade.tasks.segment.contract import Segmenter
 from saccade.tasks.segment.task import Pixel
 from saccade.tasks.segment.tiles import TILE, answers
@@ -61,8 +61,7 @@ class ImageToImage:
 
     def score(self, model: Segmenter, inputs: Tensor, target: Pixel) -> Tensor:
         """What is added to one colour of one pixel, [B]."""
-        label = self.classes.index(target.label) if isinstance(target.label, str) else target.label
-        return model(inputs)[:, label, target.row, target.column]
+        return model(inputs)[:, label_of(self.classes, target.label), target.row, target.column]
 
     def objective(self, result: dict[str, float]) -> float:
         """Lower is better: minus the signal-to-noise ratio."""

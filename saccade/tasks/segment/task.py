@@ -11,7 +11,7 @@ from saccade.errors import UsageError, unknown
 from saccade.geometry.view import View
 from saccade.metrics.segmentation import SegmentationMetric
 from saccade.structures import Batch, Known, LabelMap
-from saccade.tasks.contract import Preprocessor
+from saccade.tasks.contract import Preprocessor, label_of
 from saccade.tasks.segment.contract import Segmenter
 from saccade.tasks.segment.losses import LOSSES, pixel_weights
 from saccade.tasks.segment.tiles import TILE, answers
@@ -97,8 +97,7 @@ class Segment:
 
     def score(self, model: Segmenter, inputs: Tensor, target: Pixel) -> Tensor:
         """The logit [B] of one class for one pixel."""
-        label = self.classes.index(target.label) if isinstance(target.label, str) else target.label
-        return model(inputs)[:, label, target.row, target.column]
+        return model(inputs)[:, label_of(self.classes, target.label), target.row, target.column]
 
     def objective(self, result: dict[str, float]) -> float:
         """Lower is better: minus the mean IoU."""

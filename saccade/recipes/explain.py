@@ -1,0 +1,199 @@
+"""What does the network see? One verb for every method: about one image, a data set, or the network itself."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from saccade import checkpoint
+from saccade.data.source import Split
+from saccade.errors import UsageError, unknown
+from saccade.predict import Pictured, Predictor, load
+from saccade.recipes import explain_data
+from saccade.recipes.explain_methods import METHODS, Explained, answer
+from saccade.recipes.explain_question import Asked, Question, ask
+from saccade.report.page import Fact, Page, Pictures, Prose, Section, Tile, render
+from saccade.report.sheet import grid
+
+# What a page shows when no method is named: those that hold most, first.
+CHOSEN = ("occlusion", "grad_cam", "integrated_gradients", "smoothgrad", "guided_backprop")
+OF_DATA = {
+    "top_patches": "What excites a unit most is not all that it answers to; of a rare thing a data set may have no "
+    "example, and nine pictures look alike more often than a unit is pure.",
+    "embedding_map": "Neighbours on the map were neighbours for the network; how far apart two groups lie, and how "
+    "dense they are, means nothing with tsne. Another seed turns and mirrors it.",
+}
+OF_PAIRS = {
+    "neighbours": "Exact: every image was compared. Alike means alike to this layer, which sees what it was trained to "
+    "tell apart; of two images with the same cosine the earlier comes first.",
+}
+OF_NETWORKS = {
+    "filters": "They are the weights themselves, all drawn to one scale: nothing is computed.",
+}
+NAMES = (*METHODS, *OF_DATA, *OF_PAIRS, *OF_NETWORKS)
+
+
+def explain(
+    run: str | Path | Predictor,
+    image: Pictured | Split | None = None,
+    *,
+    method: str | None = None,
+    weights: str | None = None,
+    target: int | str | None = None,
+    layer: str | None = None,
+    unit: str | None = None,
+    thing: int = 1,
+    keypoint: int | str | None = None,
+    pixel: tuple[int, int] | None = None,
+    data: str | Path | Split | None = None,
+    beside: Sequence[str | Path | Predictor] = (),
+    **options: Any,
+) -> Explained:
+    """What a network sees, by one method.
+
+    run       a run directory, what `load` made of it, or with `weights` a name of the catalogue
+    image     a picture; for the methods that look through a data set, DATA of any format; for `filters` nothing
+    method    one of `NAMES`; None for occlusion
+    weights   "imagenet" or another published name, where `run` is a name of the catalogue
+    target    a class, by name or number; None for what the network says itself
+    layer     as the state dict names it, where a method looks at one; None lets most of them choose
+    unit      "CHANNEL" or "CHANNEL,ROW,COLUMN" of that layer, in the place of a class
+    thing     detection: the so-maniest thing that was found, from 1, of the target if there is one
+    keypoint  detection: one of its keypoints, by name or number
+    pixel     segmentation: (row, column) of the image
+    data      neighbours: where to look for them
+    beside    filters: more networks, as `run`
+    options   what the method takes besides
+
+    Raises UsageError for an unknown method, layer, target or option, SaccadeError when a gradient is not finite.
+    """
+    method = CHOSEN[0] if method is None else method
+    if method not in NAMES:
+        raise unknown("method", method, NAMES)
+    predictor = _loaded(run, weights)
+    asked = Asked(target, layer, unit, thing, keypoint, pixel)
+    if method in METHODS:
+        if image is None or isinstance(image, Split):
+            raise UsageError(f"{method} looks at one image: name it")
+        return explain_question(ask(predictor, image, asked), method, layer, options)
+    if asked != Asked(layer=layer):
+        raise UsageError(f"{method} is not about one answer: it takes no target, unit, thing, keypoint or pixel")
+    return _of_many(predictor, image, method, layer, data, [_loaded(one, weights) for one in beside], options)
+
+
+def explain_question(question: Question, method: str, layer: str | None, options: dict[str, Any]) -> Explained:
+    """One method about one image that was looked at already."""
+    # Where a unit is asked about, the layer says which; the method chooses its own.
+    if layer is not None and question.target is not None and "layer" in METHODS[method].options():
+        options = {"layer": layer} | options
+    elif layer is not None and question.target is not None:
+        raise UsageError(f"{method} looks at no layer: leave out the layer, or name a unit of it")
+    return answer(question, method, options)
+
+
+def _of_many(
+    predictor: Predictor,
+    image: Pictured | Split | None,
+    method: str,
+    layer: str | None,
+    data: str | Path | Split | None,
+    beside: Sequence[Predictor],
+    options: dict[str, Any],
+) -> Explained:
+    if method in OF_NETWORKS:
+        if image is not None:
+            raise UsageError(f"{method} are the network's own: name no image")
+        return _called(explain_data.show_filters, predictor, OF_NETWORKS[method], layer=layer, beside=beside, **options)
+    if image is None:
+        raise UsageError(
+            f"{method} looks through a data set: name it" if method in OF_DATA else f"{method} of what? Name an image"
+        )
+    if method in OF_PAIRS:
+        if data is None:
+            raise UsageError(f"{method} are looked for in a data set: name it with --data")
+        assert not isinstance(image, Split)
+        show = explain_data.show_neighbours
+        return _called(show, predictor, image, data, OF_PAIRS[method], layer=layer, **options)
+    if not isinstance(image, (str, Path, Split)):
+        raise UsageError(f"{method} looks through a data set: a path or a name, not one picture")
+    looked = explain_data.look_through(predictor, image, options.pop("split", None))
+    show = {"top_patches": explain_data.show_top_patches, "embedding_map": explain_data.show_embedding_map}[method]
+    return _called(show, looked, OF_DATA[method], layer=layer, **options)
+
+
+def _called(show: Any, *parts: Any, **options: Any) -> Explained:
+    """Call what shows something. Raises UsageError, naming the nearest, for an option it does not take."""
+    import inspect
+
+    known = [
+        name
+        for name in inspect.signature(show).parameters
+        if name not in ("predictor", "looked", "trust", "image", "data")
+    ]
+    for option in options:
+        if option not in known:
+            raise unknown("option called", option, known)
+    return show(*parts, **options)
+
+
+def _loaded(run: str | Path | Predictor, weights: str | None) -> Predictor:
+    return run if isinstance(run, Predictor) else load(run, weights=weights)
+
+
+def explain_all(question: Question, methods: Sequence[str] = CHOSEN) -> tuple[list[Explained], dict[str, str]]:
+    """Several methods about one image; those that this network does not allow, with the reason."""
+    shown, refused = [], {}
+    for method in methods:
+        try:
+            shown.append(answer(question, method, {}))
+        except UsageError as error:
+            refused[method] = str(error)
+    return shown, refused
+
+
+def page_of(question: Question, shown: Sequence[Explained], refused: dict[str, str]) -> str:
+    """The page: what was said of the image, and each method's picture with how far it can be trusted."""
+    card = question.predictor.card
+    facts = [Fact("explained", question.words), Fact("network", card.model, f"{len(card.classes):,} classes")]
+    seen = Tile(question.marked(question.image), "what the network sees", question.words)
+    sections = [Section("The image", [Pictures([seen], "", large=True)]), *(section_of(one) for one in shown)]
+    if refused:
+        words = "\n\n".join(f"{method}: {reason}" for method, reason in refused.items())
+        sections.append(Section("Not for this network", [Prose(words)], open=False))
+    return render(Page("What does the network see?", question.words, facts, sections))
+
+
+def section_of(shown: Explained) -> Section:
+    """What one method shows, and how far it can be trusted."""
+    pictures = [Pictures(shown.tiles, "", large=len(shown.tiles) < 24)] if shown.tiles else []
+    return Section(f"{shown.method}: {shown.words}", [*pictures, *shown.blocks, Prose(shown.trust)])
+
+
+def save(shown: Explained, out: Path, stem: str = "") -> list[Path]:
+    """Write a method's pictures, and a page; returns where."""
+    checkpoint.make_folder(out)
+    name = re.sub(r"[^\w.-]+", "-", f"{stem}-{shown.method}" if stem else shown.method)
+    written = []
+    if shown.tiles:
+        checkpoint.write(out / f"{name}.png", shown.sheet())
+        written.append(out / f"{name}.png")
+    for file, content in shown.files.items():
+        checkpoint.write(out / f"{name}-{file}", content)
+        written.append(out / f"{name}-{file}")
+    page = Page("What does the network see?", shown.words, [Fact("method", shown.method)], [section_of(shown)])
+    checkpoint.write(out / f"{name}.html", render(page))
+    return [*written, out / f"{name}.html"]
+
+
+def save_all(
+    question: Question, shown: Sequence[Explained], refused: dict[str, str], out: Path, stem: str
+) -> list[Path]:
+    """Write several methods' pictures, a sheet of the most telling one of each, and the page; returns where."""
+    checkpoint.make_folder(out)
+    own = re.sub(r"[^\w.-]+", "-", stem)
+    tiles = [Tile(question.marked(question.image), question.words)]
+    tiles += [replace(one.tiles[0], title=one.method, detail="") for one in shown if one.tiles]
+    checkpoint.write(out / f"{own}.png", grid(tiles, 3))
+    checkpoint.write(out / f"{own}.html", page_of(question, shown, refused))
+    return [out / f"{own}.png", out / f"{own}.html"]

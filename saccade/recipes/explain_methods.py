@@ -1,0 +1,459 @@
+"""The methods that look at one image, each from a question to pictures, and how far each can be trusted."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from saccade.errors import UsageError, unknown
+from saccade.explain import cam as cams
+from saccade.explain import deconvnet as deconvnets
+from saccade.explain import faithfulness as tests
+from saccade.explain import feature_maps as maps
+from saccade.explain import grad_cam as grad_cams
+from saccade.explain import guided_backprop as guided
+from saccade.explain import integrated_gradients as integrated
+from saccade.explain import occlusion as occlusions
+from saccade.explain import saliency as saliencies
+from saccade.explain import shifts as moves
+from saccade.explain import smoothgrad as smooth
+from saccade.explain.fields import fields_of
+from saccade.explain.layers import Call, is_map, watch, watch_all
+from saccade.predict import Predictor
+from saccade.recipes.explain_question import Question
+from saccade.report import explain_plots
+from saccade.report.draw import draw
+from saccade.report.heat import SHARE, around_grey, heat, overlay
+from saccade.report.page import Block, Figure, Prose, Table, Tile
+from saccade.report.sheet import CELL, grid
+from saccade.structures import Classification, LabelMap
+
+MOST_CLASSES = 12  # so many are told apart on the map of the most probable class
+POINTS = 0.98  # of a picture that is made of points: fewer lie beyond the scale, so that more can be seen
+LAYERS = 6  # of a network, to compare how they answer
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """What a method shows.
+
+    method  its name
+    words   what was explained
+    tiles   pictures, the most telling first
+    trust   how far it can be trusted, in a sentence
+    values  as the method gives them: [H, W] or [H, W, C] float32 for the image that the network sees; None where a
+            method gives something else
+    blocks  plots and tables besides
+    files   pages besides, by name
+    """
+
+    method: str
+    words: str
+    tiles: list[Tile]
+    trust: str
+    values: np.ndarray | None = None
+    blocks: list[Block] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+
+    def picture(self) -> np.ndarray:
+        """The most telling picture, [H, W, 3] uint8 RGB."""
+        if not self.tiles:
+            raise UsageError(f"{self.method} gives no picture; its numbers are in its tables")
+        image = self.tiles[0].image
+        return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+    def sheet(self) -> bytes:
+        """All its pictures side by side, with their captions, as a PNG."""
+        many = len(self.tiles) > 12
+        columns = min(len(self.tiles), 12 if many else 4)
+        return grid(self.tiles, columns, CELL // 3 if many else CELL)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a question becomes pictures.
+
+    run    of a question and options
+    trust  how far it can be trusted, in a sentence
+    """
+
+    run: Callable[..., Explained]
+    trust: str
+
+    def options(self) -> dict[str, Any]:
+        """Its options and what they are unless told."""
+        parameters = list(inspect.signature(self.run).parameters.values())[2:]
+        return {one.name: one.default for one in parameters}
+
+
+def answer(question: Question, name: str, options: Mapping[str, Any]) -> Explained:
+    """Run a method. Raises UsageError, naming the nearest, for an unknown option."""
+    method = METHODS[name]
+    known = method.options()
+    for option in options:
+        if option not in known:
+            if not known:
+                raise UsageError(f"{name} takes no options, got {option}")
+            raise unknown(f"option of {name} called", option, known)
+    return method.run(question, method.trust, **options)
+
+
+def _heated(
+    question: Question, method: str, values: Tensor, trust: str, signed: bool = False, share: float = SHARE
+) -> Explained:
+    """The picture of one number a pixel, [H, W] float of the padded image, or a coarser map of it.
+
+    share  of the pixels that lie within the scale of the picture
+    """
+    own = _of_image(question, values)
+    over = question.marked(overlay(question.image, own, signed, share))
+    return Explained(method, question.words, [Tile(over, method, question.words)], trust, own)
+
+
+def _of_image(question: Question, values: Tensor) -> np.ndarray:
+    """[H, W] float32 for the image, of values for the padded image, perhaps coarser."""
+    height, width = question.inputs.shape[2:]
+    found = values.detach().float().cpu().numpy()
+    if found.shape != (height, width):
+        found = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(found[: question.image.shape[0], : question.image.shape[1]])
+
+
+def _projected(question: Question, method: str, values: Tensor, trust: str) -> Explained:
+    """The picture of [1, C, h, w]: colours around grey, as they were projected to the pixels, and where they are."""
+    height, width = question.image.shape[:2]
+    colours = values[0].detach().float().cpu().permute(1, 2, 0).numpy()[:height, :width]
+    tiles = [
+        Tile(around_grey(colours), method, question.words),
+        Tile(question.marked(overlay(question.image, np.abs(colours).max(2))), method, "where it is strong"),
+    ]
+    return Explained(method, question.words, tiles, trust, np.ascontiguousarray(colours))
+
+
+def _saliency(question: Question, trust: str) -> Explained:
+    return _heated(question, "saliency", saliencies.saliency(question.score, question.inputs)[0], trust, share=POINTS)
+
+
+def _smoothgrad(question: Question, trust: str, noise: float = 0.15, copies: int = 50, seed: int = 0) -> Explained:
+    values = smooth.smoothgrad(question.score, question.inputs, noise, copies, seed=seed)
+    return _heated(question, "smoothgrad", values[0], trust, share=POINTS)
+
+
+def _integrated_gradients(question: Question, trust: str, steps: int = 50) -> Explained:
+    values = integrated.integrated_gradients(question.score, question.inputs, steps=steps)
+    with torch.no_grad():
+        whole = float(question.score(question.inputs)[0]) - float(question.score(torch.zeros_like(question.inputs))[0])
+    shared = float(values.sum())
+    found = _heated(question, "integrated_gradients", values[0].sum(0), trust, signed=True, share=POINTS)
+    told = f"{trust} Here the pixels share out {shared:.3f} of the {whole:.3f} that the score rose by."
+    return Explained(found.method, found.words, found.tiles, told, found.values)
+
+
+def _guided_backprop(question: Question, trust: str) -> Explained:
+    return _projected(question, "guided_backprop", guided.guided_backprop(question.score, question.inputs), trust)
+
+
+def _deconvnet(question: Question, trust: str, unpooling: str = "switches") -> Explained:
+    values = deconvnets.deconvnet(question.score, question.inputs, unpooling)  # pyright: ignore[reportArgumentType]
+    return _projected(question, "deconvnet", values, trust)
+
+
+def _grad_cam(question: Question, trust: str, layer: str | None = None) -> Explained:
+    if layer is None:
+        layer = grad_cams.coarsest_layer(question.model, question.score, question.inputs)
+    values = grad_cams.grad_cam(question.model, question.score, question.inputs, layer)[0]
+    found = _heated(question, "grad_cam", values, trust)
+    size = f"{values.shape[0]} x {values.shape[1]} places of {layer}"
+    return Explained(found.method, found.words, [Tile(found.tiles[0].image, "grad_cam", size)], trust, found.values)
+
+
+def _cam(question: Question, trust: str) -> Explained:
+    if not isinstance(question.said, Classification) or question.target is None:
+        raise UsageError("CAM explains a class of a whole image; for this question take grad_cam")
+    return _heated(question, "cam", cams.cam(question.model, question.inputs, question.target)[0], trust, signed=True)
+
+
+def _occlusion(
+    question: Question,
+    trust: str,
+    square: int | str | None = None,
+    stride: int | None = None,
+    fill: float | str = 0.0,
+    layer: str | None = None,
+) -> Explained:
+    """square  its side in pixels, or "field": as large as what a unit of `layer` sees; None for a seventh of the image
+    layer   whose strongest map is watched too; None for the coarsest"""
+    height, width = question.image.shape[:2]
+    if layer is None:
+        layer = features_layer(question.predictor, question.inputs)
+    side = max(1, min(height, width) // 7) if square is None else square
+    if side == "field":
+        side = min(*fields_of(question.model, layer, question.inputs).largest, height, width)
+    if not isinstance(side, int):
+        raise UsageError(f'square is a number of pixels, or "field", got {side!r}')
+    label = question.target if isinstance(question.said, Classification) and question.target is not None else None
+    with torch.no_grad():
+        _, found = watch(question.model, [layer], lambda: question.score(question.inputs))
+    channel = int(found[layer][0].flatten(1).sum(1).argmax())
+
+    def look(images: Tensor) -> Tensor:
+        answers, found = watch(
+            question.model,
+            [layer],
+            lambda: question.model(images).float().softmax(1) if label is not None else question.score(images)[:, None],
+        )
+        return torch.cat([answers, found[layer][:, channel].flatten(1).sum(1, keepdim=True)], 1)
+
+    seen = occlusions.occlusion(look, question.inputs[..., :height, :width], side, stride, fill)
+    drop = seen.drop()
+    # Drawn without the edges of the squares, which are the method's and not the network's.
+    smooth_drop = torch.from_numpy(cv2.GaussianBlur(drop[label or 0].numpy(), (0, 0), max(0.5, min(seen.stride) / 2)))
+    lost = _heated(question, "occlusion", smooth_drop.clamp(min=0), trust, share=1.0)
+    square_words = f"a square of {side} pixels every {seen.stride[0]}"
+    tiles = [Tile(lost.tiles[0].image, "occlusion", f"where covering costs {question.words.split(',')[0]} most")]
+    after = seen.after[..., label or 0].numpy()
+    what = "probability" if label is not None else "score"
+    tiles.append(Tile(_grown(heat(after, share=1.0), question), f"{what} of what is explained", f"with {square_words}"))
+    if label is not None:
+        tiles.append(_most_probable(question, seen.after[..., :-1].numpy()))
+    activity = seen.after[..., -1].numpy()
+    tiles.append(Tile(_grown(heat(activity, share=1.0), question), f"activity of channel {channel}", f"of {layer}"))
+    return Explained("occlusion", question.words, tiles, trust, _of_image(question, drop[label or 0]))
+
+
+def features_layer(predictor: Predictor, inputs: Tensor) -> str:
+    """The last of the coarsest maps of the whole image that are not the classes' own."""
+    model, classes = predictor.model, len(predictor.card.classes)
+    with torch.no_grad():
+        _, calls = watch_all(model, lambda: model(inputs))
+    uses = [call.name for call in calls]
+    alone = [call for call in calls if is_map(call.output) and uses.count(call.name) == 1]
+    fit = [call for call in alone if len(call.output) == len(inputs) and call.output.shape[1] != classes]
+    if not fit:
+        raise UsageError("the network has no layer with maps of the whole image; name one with --layer")
+    return min(reversed(fit), key=lambda call: call.output.shape[2:].numel()).name
+
+
+def _grown(picture: np.ndarray, question: Question) -> np.ndarray:
+    """A map of a few places as large as the image."""
+    height, width = question.image.shape[:2]
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+
+
+def _most_probable(question: Question, after: np.ndarray) -> Tile:
+    """Which class is the most probable with the square at each place, [R, S, K]."""
+    best = after.argmax(2)
+    found, counts = np.unique(best, return_counts=True)
+    kept = found[np.argsort(-counts, kind="stable")][:MOST_CLASSES]
+    labels = np.full(best.shape, len(kept), dtype=np.uint8)
+    for n, label in enumerate(kept):
+        labels[best == label] = n
+    names = (*(question.predictor.card.classes[label] for label in kept), "others")
+    picture = np.full((*best.shape, 3), 255, dtype=np.uint8)
+    height, width = question.image.shape[:2]
+    large = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+    ground = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+    return Tile(draw(ground, LabelMap(large, names), names), "the most probable class", "with the square there")
+
+
+def _feature_maps(question: Question, trust: str, layer: str | None = None, most: int = maps.MOST) -> Explained:
+    if layer is None:
+        raise UsageError("feature_maps are those of a layer: name it with --layer; `saccade models NAME --layers`")
+    found = maps.feature_maps(question.model, question.inputs, layer)
+    shape = " x ".join(map(str, found.maps.shape))
+    return Explained("feature_maps", f"{layer}, {shape}", found.tiles(most), trust, found.maps)
+
+
+def _shifts(question: Question, trust: str, kind: str | None = None, layers: str | None = None) -> Explained:
+    """layers  names, separated by commas; None for some from first to last"""
+    names = layers.split(",") if layers else some_layers(question)
+    blocks: list[Block] = []
+    along = {"translate": "pixels to the right", "rotate": "degrees", "scale": "times as large"}
+    for own in [kind] if kind else list(moves.AMOUNTS):
+        found = moves.shifts(question.model, question.inputs, names, own)  # pyright: ignore[reportArgumentType]
+        for values, title in ((found.equivariance, "moves with the image"), (found.invariance, "stays as it was")):
+            lines = dict(zip(found.layers, values, strict=True))
+            svg = explain_plots.answers(found.amounts, lines, f"{own}: {title}", along[own])
+            blocks.append(Figure(svg, f"How far each layer's answer {title} ({own})."))
+    return Explained("shifts", "how its layers answer to a moved image", [], trust, None, blocks)
+
+
+def some_layers(question: Question) -> list[str]:
+    """A few layers with maps, from the first to the last, and what is said in the end."""
+    with torch.no_grad():
+        _, calls = watch_all(question.model, lambda: question.model(question.inputs))
+    uses = [call.name for call in calls]
+    alone = [call for call in calls if uses.count(call.name) == 1 and len(call.output) == 1]
+    # A block gives what its last layer gave, if it does nothing more.
+    new = [call for call, before in zip(alone, [None, *alone], strict=False) if not _same(call, before)]
+    names = [call.name for call in new if is_map(call.output)]
+    rows = [call.name for call in alone if call.output.ndim == 2]
+    chosen = [names[round(n)] for n in np.linspace(0, len(names) - 1, min(LAYERS, len(names)))] if names else []
+    return list(dict.fromkeys([*chosen, *rows[-1:]]))
+
+
+def _same(call: Call, before: Call | None) -> bool:
+    return before is not None and call.output.shape == before.output.shape and call.output.equal(before.output)
+
+
+# What can be asked which pixels matter, and so be tested.
+ATTRIBUTIONS = (
+    "occlusion", "saliency", "guided_backprop", "deconvnet", "grad_cam", "cam", "integrated_gradients", "smoothgrad",
+)  # fmt: skip
+
+
+def importance(question: Question, name: str) -> Tensor:
+    """[H, W] float: how important a method says each pixel is, larger is more."""
+    found = answer(question, name, {}).values
+    assert found is not None
+    return torch.from_numpy(np.abs(found).max(2) if found.ndim == 3 else found)
+
+
+def _faithfulness(question: Question, trust: str, methods: str | None = None, steps: int = 50) -> Explained:
+    """methods  names, separated by commas; None for all that this network allows"""
+    names, values, refused = _tested(question, methods)
+    share, deleted, inserted, rows = question.share(), {}, {}, []
+    generator = torch.Generator().manual_seed(0)
+    values["random"] = torch.rand(question.image.shape[:2], generator=generator)
+    height, width = question.image.shape[:2]
+    inputs = question.inputs[..., :height, :width]
+    forgotten = _forgotten(question, names)
+    for name, own in values.items():
+        gone, come = (curve(share, inputs, own, steps) for curve in (tests.deletion, tests.insertion))
+        deleted[name], inserted[name] = (gone.shares, gone.scores), (come.shares, come.scores)
+        rows.append((name, gone.area, come.area, *forgotten.get(name, (float("nan"), float("nan")))))
+    header = ("method", "deletion (low is good)", "insertion (high is good)", "last layer forgotten", "all forgotten")
+    told = (
+        "Areas under the curves below; then how alike the picture stays, as a rank correlation, when the weights of "
+        "the last layer, and of all layers, begin anew: what stays alike does not tell of them."
+    )
+    blocks: list[Block] = [
+        Table(header, rows, told),
+        Figure(explain_plots.removed(deleted, "Deletion", "percent of the pixels taken away"), "Low is good."),
+        Figure(explain_plots.removed(inserted, "Insertion", "percent of the pixels put in"), "High is good."),
+    ]
+    if refused:
+        blocks.append(Prose("\n\n".join(f"{name}: {reason}" for name, reason in refused.items())))
+    return Explained("faithfulness", question.words, [], trust, None, blocks)
+
+
+def _tested(question: Question, methods: str | None) -> tuple[list[str], dict[str, Tensor], dict[str, str]]:
+    """Which methods can be asked, what they say, and why others cannot."""
+    values, refused = {}, {}
+    for name in methods.split(",") if methods else ATTRIBUTIONS:
+        if name not in ATTRIBUTIONS:
+            raise unknown("method to be tested called", name, ATTRIBUTIONS)
+        try:
+            values[name] = importance(question, name)
+        except UsageError as error:
+            if methods:
+                raise
+            refused[name] = str(error)
+    return list(values), values, refused
+
+
+def _forgotten(question: Question, names: list[str]) -> dict[str, tuple[float, float]]:
+    """How alike the pictures stay when the last layer, and all of them, begin anew; without the slow ones."""
+    quick = [name for name in names if name not in ("occlusion", "smoothgrad", "integrated_gradients")]
+    with torch.no_grad():
+        _, calls = watch_all(question.model, lambda: question.score(question.inputs))
+    order = list(dict.fromkeys(call.name for call in calls))
+    twins = tests.randomised(question.model, order)
+    before = {name: _of_model(question, name, question.model) for name in quick}
+    alike: dict[str, list[float]] = {name: [] for name in quick}
+    latest = None
+    for number, (_, twin) in enumerate(twins):
+        latest = twin
+        if number == 0:
+            _compare(question, quick, before, twin, alike)
+    if latest is not None:
+        _compare(question, quick, before, latest, alike)
+    return {name: (values[0], values[-1]) for name, values in alike.items() if values}
+
+
+def _compare(
+    question: Question, names: list[str], before: dict[str, Tensor], twin: Any, alike: dict[str, list[float]]
+) -> None:
+    for name in names:
+        alike[name].append(tests.rank_correlation(before[name], _of_model(question, name, twin)))
+
+
+def _of_model(question: Question, name: str, model: Any) -> Tensor:
+    """What a method says of the same question to another network, one number a pixel or a place."""
+    score, inputs = question.of_model(model), question.inputs
+    match name:
+        case "saliency":
+            return saliencies.saliency(score, inputs)
+        case "guided_backprop":
+            return guided.guided_backprop(score, inputs).abs().amax(1)
+        case "deconvnet":
+            return deconvnets.deconvnet(score, inputs).abs().amax(1)
+        case "cam":
+            return cams.cam(model, inputs, question.target)
+        case _:
+            layer = grad_cams.coarsest_layer(question.model, question.score, inputs)
+            return grad_cams.grad_cam(model, score, inputs, layer)
+
+
+METHODS: dict[str, Method] = {
+    "occlusion": Method(
+        _occlusion,
+        "It asks for nothing but answers, so what it shows is true of this network and this image; it is as coarse as "
+        "the square, and of two parts that can stand in for each other neither seems to matter.",
+    ),
+    "grad_cam": Method(
+        _grad_cam,
+        "It tells where, roughly, and depends on what the network learnt; a place is as large as the layer is coarse, "
+        "and what lies in it is not told apart.",
+    ),
+    "cam": Method(
+        _cam,
+        "It is exact: the mean of this map is what the class was given; but each place of it has seen more of the "
+        "image than it covers.",
+    ),
+    "integrated_gradients": Method(
+        _integrated_gradients,
+        "What the pixels get sums to what the score rose by from a grey image; compared with another nothing than "
+        "grey, it would be shared out otherwise, and what is grey itself can get nothing.",
+    ),
+    "smoothgrad": Method(
+        _smoothgrad,
+        "The gradient, steadied: it tells what would change the score if it changed a little, which is not all that "
+        "the score rests on.",
+    ),
+    "saliency": Method(
+        _saliency,
+        "The bare gradient: true of the smallest changes only, and it flickers from pixel to pixel; believe where it "
+        "is dense, not its single points.",
+    ),
+    "guided_backprop": Method(
+        _guided_backprop,
+        "Sharp and pretty, and hardly different for another class: it shows what is there to be seen, not what the "
+        "answer rests on.",
+    ),
+    "deconvnet": Method(
+        _deconvnet,
+        "It shows which structure in the image a unit answers to; the sharpness comes from where the maxima were, and "
+        "of a class it says as little as guided backpropagation.",
+    ),
+    "feature_maps": Method(
+        _feature_maps,
+        "It is what the layer gave, each channel drawn from its own darkest to its own brightest: two channels' "
+        "brightness cannot be compared.",
+    ),
+    "shifts": Method(
+        _shifts,
+        "Measured on this image alone; what comes in from beyond the edge is grey, and moves nobody would see in a "
+        "photograph count too.",
+    ),
+    "faithfulness": Method(
+        _faithfulness,
+        "Images with pixels taken away look like nothing that the network was trained on, so small differences between "
+        "areas mean nothing; of one image even large ones are an anecdote.",
+    ),
+}  # fmt: skip

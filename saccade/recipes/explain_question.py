@@ -1,0 +1,229 @@
+"""What is asked of a network about one image: which number is to be explained, for every task."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from saccade.data.decode import render, to_picture
+from saccade.data.loader import collate
+from saccade.errors import UsageError, unknown
+from saccade.explain.occlusion import blurred
+from saccade.explain.score import Score, of_unit
+from saccade.geometry.view import View
+from saccade.predict import Pictured, Predictor
+from saccade.structures import Classification, Instances, LabelMap, Prediction, Sample
+from saccade.tasks.contract import label_of
+from saccade.tasks.detect.task import Aim
+from saccade.tasks.segment.task import Pixel
+
+BOX = (255, 176, 0)  # how the thing or the pixel that is asked about is marked
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person wants explained; what is None is chosen.
+
+    target    a class, by name or number; None for what the network says itself
+    layer     for methods that look at a layer, and for `unit`
+    unit      "CHANNEL" or "CHANNEL,ROW,COLUMN" of that layer, in the place of a class
+    thing     detection: the so-maniest thing that was found, from 1, of `target` if that is given
+    keypoint  detection: one of its keypoints, by name or number
+    pixel     segmentation: (row, column) of the image; None for the middle of the largest part of `target`
+    """
+
+    target: int | str | None = None
+    layer: str | None = None
+    unit: str | None = None
+    thing: int = 1
+    keypoint: int | str | None = None
+    pixel: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One image, and the number to be explained.
+
+    image      [H, W, C] uint8: what the network sees of it
+    inputs     [1, C, h, w] float, normalised; padded at the bottom and the right where the network wants that
+    said       what the network says of it, in its original pixels
+    target     as `task.score` takes it; None where a unit is asked about
+    words      what is explained
+    of_model   the score, of this network or of a copy of it
+    mark       [x0, y0, x1, y1] of the thing or the pixel that is asked about, in pixels of `image`; None for all of it
+    """
+
+    predictor: Predictor
+    image: np.ndarray
+    inputs: Tensor
+    view: View
+    said: Prediction
+    target: Any
+    words: str
+    of_model: Callable[[nn.Module], Score]
+    mark: np.ndarray | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        return self.predictor.model
+
+    @property
+    def score(self) -> Score:
+        return self.of_model(self.model)
+
+    def share(self) -> Callable[[Tensor], Tensor]:
+        """[B] of images [B, C, h, w]: the probability of a class; of all else how much is left of the score, 1 being
+        that of the image and 0 that of the image out of focus."""
+        if isinstance(self.said, Classification) and self.target is not None:
+            return lambda inputs: self.model(inputs).float().softmax(1)[:, self.target]
+        score = self.score
+        with torch.no_grad():
+            most, least = float(score(self.inputs)[0]), float(score(blurred(self.inputs))[0])
+        return lambda inputs: (score(inputs).float() - least) / ((most - least) or 1.0)
+
+    def marked(self, picture: np.ndarray) -> np.ndarray:
+        """A picture [H, W, 3] as large as the image, with what is asked about framed."""
+        if self.mark is None:
+            return picture
+        factor = picture.shape[0] / self.image.shape[0]
+        left, top, right, bottom = np.rint(self.mark * factor).astype(int).tolist()
+        thick = max(1, round(min(picture.shape[:2]) / 150))
+        return cv2.rectangle(np.ascontiguousarray(picture).copy(), (left, top), (right, bottom), BOX, thick)
+
+
+def ask(predictor: Predictor, picture: Pictured, asked: Asked) -> Question:
+    """Look at an image, and find the number to be explained.
+
+    Raises DecodeError when it is no image, UsageError for a target that is not there.
+    """
+    opened = to_picture(picture)
+    view = predictor.card.preprocessing.view(opened.size)
+    pixels = render(opened, view, predictor.card.preprocessing)
+    batch = collate([Sample(pixels, 0, view, "")], predictor.card.preprocessing).to(predictor.device)
+    with torch.no_grad():
+        inputs = predictor.preprocess(batch.images).contiguous(memory_format=torch.channels_last)
+        said = predictor.task.predict(predictor.model, predictor.preprocess, batch)[0]
+    if asked.unit is None:
+        target, words, mark = _target(predictor, said, view, asked)
+
+        def of_model(model: nn.Module) -> Score:
+            return lambda images: predictor.task.score(model, images, target)
+
+        return Question(predictor, pixels, inputs, view, said, target, words, of_model, mark)
+    layer, channel, place = _unit(asked)
+    what = (
+        f"channel {channel}" if place is None else f"the unit at row {place[0]}, column {place[1]} of channel {channel}"
+    )
+
+    def of_unit_in(model: nn.Module) -> Score:
+        return of_unit(model, layer, channel, place)
+
+    return Question(predictor, pixels, inputs, view, said, None, f"{what} of {layer}", of_unit_in)
+
+
+def _unit(asked: Asked) -> tuple[str, int, tuple[int, int] | None]:
+    if asked.layer is None:
+        raise UsageError("a unit is one of a layer: name it with --layer; `saccade models NAME --layers` lists them")
+    try:
+        numbers = [int(part) for part in str(asked.unit).split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 3):
+        raise UsageError(f"a unit is CHANNEL or CHANNEL,ROW,COLUMN, such as 12 or 12,3,4; got {asked.unit!r}")
+    return asked.layer, numbers[0], (numbers[1], numbers[2]) if len(numbers) == 3 else None
+
+
+def _target(predictor: Predictor, said: Prediction, view: View, asked: Asked) -> tuple[Any, str, np.ndarray | None]:
+    """The target as the task takes it, in words, and where it is in the image that the network sees."""
+    classes = predictor.card.classes
+    label = None if asked.target is None else label_of(classes, asked.target)
+    if isinstance(said, Classification):
+        _refuse(asked, "the whole image", thing=True, pixel=True)
+        label = said.label if label is None else label
+        return label, f"{classes[label]}, {100 * said.probabilities[label]:.1f} %", None
+    if isinstance(said, Instances):
+        _refuse(asked, "things", pixel=True)
+        return _thing(predictor, said, view, asked, label)
+    _refuse(asked, "pixels", thing=True)
+    return _pixel(classes, said, view, asked, label)
+
+
+def _refuse(asked: Asked, about: str, thing: bool = False, pixel: bool = False) -> None:
+    if thing and (asked.thing != 1 or asked.keypoint is not None):
+        raise UsageError(f"this network speaks of {about}: there is no thing or keypoint to choose")
+    if pixel and asked.pixel is not None:
+        raise UsageError(f"this network speaks of {about}: there is no pixel to choose")
+
+
+def _thing(
+    predictor: Predictor, said: Instances, view: View, asked: Asked, label: int | None
+) -> tuple[Any, str, np.ndarray]:
+    classes, skeleton = predictor.card.classes, predictor.card.skeleton
+    among = np.arange(len(said)) if label is None else np.flatnonzero(said.labels == label)
+    if not 1 <= asked.thing <= len(among):
+        what = "thing" if label is None else classes[label]
+        raise UsageError(
+            f"the network finds {len(among)} x {what} in this image, so there is no number {asked.thing} to explain"
+        )
+    n = int(among[asked.thing - 1])
+    box = view.move_boxes(said.boxes[n : n + 1])[0]
+    score = "" if said.scores is None else f", {100 * said.scores[n]:.1f} %"
+    name, keypoint = classes[int(said.labels[n])], None
+    if asked.keypoint is not None:
+        if skeleton is None:
+            raise UsageError("this network finds no keypoints; leave out --keypoint")
+        keypoint = _keypoint(asked.keypoint, skeleton.names)
+        name = f"{skeleton.names[keypoint]} of {name}"
+    aim = Aim(torch.from_numpy(box.astype(np.float32)), int(said.labels[n]), keypoint)
+    return aim, f"{name}{score}", box
+
+
+def _keypoint(wanted: int | str, names: tuple[str, ...]) -> int:
+    if isinstance(wanted, str) and not wanted.isdigit():
+        if wanted not in names:
+            raise unknown("keypoint", wanted, names)
+        return names.index(wanted)
+    if not 0 <= int(wanted) < len(names):
+        raise UsageError(f"there is no keypoint {wanted}: there are 0 to {len(names) - 1}")
+    return int(wanted)
+
+
+def _pixel(
+    classes: tuple[str, ...], said: Prediction, view: View, asked: Asked, label: int | None
+) -> tuple[Any, str, np.ndarray]:
+    size = view.source
+    if asked.pixel is not None:
+        row, column = asked.pixel
+        if not (0 <= row < size[0] and 0 <= column < size[1]):
+            raise UsageError(
+                f"the image has {size[0]} rows and {size[1]} columns of pixels, and none at {row},{column}"
+            )
+    elif isinstance(said, LabelMap):
+        row, column = _middle(said, label, classes)
+    else:
+        row, column = size[0] // 2, size[1] // 2
+    if label is None:
+        label = int(said.labels[row, column]) if isinstance(said, LabelMap) else 0
+    x, y = view.move_points(np.array([[column + 0.5, row + 0.5]]))[0]
+    place = min(int(y), view.size[0] - 1), min(int(x), view.size[1] - 1)
+    half = max(2.0, min(view.size) / 60)
+    mark = np.clip([x - half, y - half, x + half, y + half], 0, [view.size[1], view.size[0]] * 2)
+    return Pixel(*place, label), f"{classes[label]} at row {row}, column {column}", mark
+
+
+def _middle(said: LabelMap, label: int | None, classes: tuple[str, ...]) -> tuple[int, int]:
+    """The pixel of a class that is farthest from all others."""
+    if label is None:
+        label = int(said.counts()[: len(classes)].argmax())
+    inside = np.pad(said.labels == label, 1).astype(np.uint8)
+    if not inside.any():
+        raise UsageError(
+            f"the network sees no {classes[label]} in this image; choose a pixel, or one of: {', '.join(said.areas())}"
+        )
+    away = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
+    row, column = np.unravel_index(int(away.argmax()), away.shape)
+    return int(row) - 1, int(column) - 1
