@@ -25,7 +25,7 @@ _PUBLIC = {
     "read": "saccade.data.source",
     "curve": "saccade.recipes.curve",
     "evaluate": "saccade.recipes.evaluate",
-    "explain": "saccade.recipes.explain",
+    "explain": "saccade.explain",
     "fit": "saccade.recipes.fit",
 }
 
@@ -45,7 +45,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+        room = importlib.import_module(_PUBLIC[name])
+        # The verb `explain` is its room, which can be called.
+        return getattr(room, name, room)
     raise AttributeError(f"module 'saccade' has no attribute {name!r}; it has {', '.join(_PUBLIC)}")
 
 
