@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from saccade.explain.fields import fields_of
+from saccade.errors import UsageError
+from saccade.explain.fields import Fields, fields_of
 from saccade.explain.layers import is_map, watch, watch_all
 from saccade.models import create_model, list_models
+from saccade.summary import summarise
 
 # Parallel filters of 1 x 3 and 3 x 1 see a cross, whose box has corners that nothing sees; so see the layers after.
 CROSSES = {"inception_v3", "inception_v4", "inception_resnet_v1", "inception_resnet_v2"}
@@ -89,3 +91,83 @@ def test_nothing_outside_the_box_reaches_a_unit_and_its_corners_do(name: str) ->
         layers = some_layers(model, inputs, 8)
     smaller = [check_layer(model, layer, inputs, corners=name not in CROSSES) for layer in layers]
     assert sum(smaller) > 0, "every unit saw all of the image: nothing was tested"
+
+
+# By hand
+
+
+def box_of(model: nn.Module, layer: str, size: tuple[int, int], place: tuple[int, int], gates: bool = False) -> tuple:
+    return fields_of(model, layer, torch.zeros(1, 1, *size), gates).box(*place)
+
+
+def test_a_stride_leaves_the_last_pixels_over() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 1, 3, stride=3), nn.Conv2d(1, 1, 3, padding=1))
+    # Of 11 pixels the first layer takes 0-2, 3-5, 6-8, and nobody the last two.
+    assert box_of(model, "0", (11, 11), (2, 2)) == (6, 6, 9, 9)
+    assert box_of(model, "1", (11, 11), (2, 0)) == (0, 3, 6, 9)
+
+
+@pytest.mark.parametrize(
+    ("layer", "place", "box"),
+    [
+        (nn.MaxPool2d(3, 2, ceil_mode=True), (2, 2), (4, 4, 6, 6)),  # the last window hangs over the edge
+        (nn.AvgPool2d(2), (1, 2), (4, 2, 6, 4)),
+        (nn.AdaptiveAvgPool2d(4), (1, 3), (4, 1, 6, 3)),  # floor(i 6 / 4) to ceil((i + 1) 6 / 4)
+        (nn.ConvTranspose2d(1, 1, 2, stride=2), (5, 0), (0, 2, 1, 3)),
+        (nn.ConvTranspose2d(1, 1, 3, stride=2, padding=1), (4, 3), (1, 2, 3, 3)),
+        (nn.Upsample(scale_factor=2, mode="nearest"), (3, 4), (2, 1, 3, 2)),
+        (nn.Upsample(scale_factor=2, mode="bilinear"), (1, 2), (0, 0, 2, 2)),
+        (nn.ReflectionPad2d(2), (0, 1), (1, 2, 2, 3)),
+        (nn.ZeroPad2d((1, 0, 2, 0)), (2, 1), (0, 0, 1, 1)),
+        (nn.Conv2d(1, 1, 3, dilation=2, padding=2), (0, 3), (1, 0, 6, 3)),
+        (nn.Softmax(dim=3), (0, 0), (0, 0, 6, 6)),  # an operation that mixes places: all is seen
+    ],
+)
+def test_one_layer_of_each_kind(layer: nn.Module, place: tuple[int, int], box: tuple[int, ...]) -> None:
+    assert box_of(nn.Sequential(layer), "0", (6, 6), place) == box
+
+
+class Gated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.squeeze, self.last = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 2, 1), nn.Conv2d(2, 1, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        maps = self.first(inputs)
+        return self.last(maps * self.squeeze(maps.mean((2, 3), keepdim=True)).sigmoid())
+
+
+def test_a_gate_sees_everything_and_can_be_left_out() -> None:
+    assert box_of(Gated(), "last", (9, 9), (4, 4)) == (3, 3, 6, 6)
+    assert box_of(Gated(), "last", (9, 9), (4, 4), gates=True) == (0, 0, 9, 9)
+
+
+class Turned(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 1, (1, 3), padding=(0, 1)), nn.Identity()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.last(self.first(inputs).transpose(2, 3))
+
+
+def test_a_turned_map_is_said_to_see_everything() -> None:
+    # Its rows are columns of the image: a box too large is true, one that is turned would not be.
+    assert box_of(Turned(), "last", (8, 6), (2, 5)) == (0, 0, 6, 8)
+
+
+def test_in_the_middle_it_is_the_formula_of_the_summary() -> None:
+    model, inputs = create_model("resnet18", 10).eval(), torch.zeros(1, 3, 224, 224)
+    known = {layer.name: layer for layer in summarise(model, inputs).layers}
+    for name in ("conv1", "layer1.1.conv2", "layer2.0.conv1"):
+        rows = known[name].rows
+        assert rows is not None
+        fields: Fields = fields_of(model, name, inputs)
+        middle = len(fields.rows) // 2
+        top, bottom = fields.rows[middle]
+        assert (bottom - top, top) == (rows.size, rows.start + middle * rows.stride)
+
+
+def test_a_layer_without_maps_is_an_error() -> None:
+    with pytest.raises(UsageError, match="no spatial extent"):
+        fields_of(create_model("resnet18", 10), "fc", torch.zeros(1, 3, 64, 64))

@@ -166,7 +166,8 @@ def test_the_changelog_names_the_version() -> None:
 def test_public_names_can_be_imported() -> None:
     import saccade
 
-    assert {getattr(saccade, name).__name__.rpartition(".")[2] for name in saccade.__all__ if name != "__version__"} == {
+    found = [getattr(saccade, name) for name in saccade.__all__ if name != "__version__"]
+    assert {one.__name__.rpartition(".")[2] for one in found} == {
         "SaccadeError", "create_model", "curve", "evaluate", "explain", "fit", "list_models", "load", "read",
     }  # fmt: skip
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):

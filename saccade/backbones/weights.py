@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pickle
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -132,6 +133,18 @@ def class_names(name: str) -> tuple[str, ...]:
     return tuple(
         resources.files("saccade.backbones").joinpath(f"{name}_classes.txt").read_text("utf-8").split("\n")[:-1]
     )
+
+
+def coco_in_imagenet() -> dict[str, tuple[int, ...]]:
+    """For names of COCO's classes the labels of ImageNet's that are such a thing, 0..999; some have none."""
+    imagenet = class_names("imagenet")
+    text = resources.files("saccade.backbones").joinpath("coco_in_imagenet.toml").read_text("utf-8")
+
+    def labels(entry: str) -> range:
+        first, _, last = entry.partition(" ... ")
+        return range(imagenet.index(first), imagenet.index(last or first) + 1)
+
+    return {name: tuple(k for one in entries for k in labels(one)) for name, entries in tomllib.loads(text).items()}
 
 
 def cache_folder() -> Path:

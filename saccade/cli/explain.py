@@ -19,7 +19,7 @@ def explain(
             "--method",
             "-m",
             help="occlusion, grad_cam, cam, integrated_gradients, smoothgrad, saliency, guided_backprop, deconvnet, "
-            "feature_maps, shifts, faithfulness, top_patches, neighbours, embedding_map, filters; "
+            "feature_maps, shifts, faithfulness, pointing, top_patches, neighbours, embedding_map, filters; "
             "without one a page with several.",
         ),
     ] = None,

@@ -319,11 +319,9 @@ def _moved(func: Any, args: tuple[Any, ...], source: Tensor, spans: tuple[Spans,
     else:
         one, other = (args[1] % source.ndim, args[2] % source.ndim) if len(args) > 2 else (0, 1)
         order[one], order[other] = order[other], order[one]
-    last = [source.ndim - 2, source.ndim - 1]
-    if order[-2:] == last:
+    if order[-2:] == [source.ndim - 2, source.ndim - 1]:
         return spans
-    if order[-2:] == last[::-1]:
-        return spans[1], spans[0]
+    # Rows that became columns would need boxes that say so; no network here turns its maps.
     return _all_of(spans[0]), _all_of(spans[1])
 
 

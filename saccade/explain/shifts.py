@@ -139,7 +139,8 @@ def _moved(
 
 def _alike(one: Tensor, other: Tensor, known: Tensor | None) -> float:
     """The correlation of two answers [1, C, ...] of one shape, each channel's mean taken off where there are places."""
-    one, other = one.double().flatten(2), other.double().flatten(2)
+    one, other = one.double(), other.double()
+    one, other = (one.flatten(2), other.flatten(2)) if one.ndim > 2 else (one, other)
     if known is not None:
         one, other = one[..., known.flatten()], other[..., known.flatten()]
     if one.numel() == 0:

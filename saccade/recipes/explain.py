@@ -13,6 +13,7 @@ from saccade.predict import Pictured, Predictor, load
 from saccade.recipes import explain_data
 from saccade.recipes.explain_methods import METHODS, Explained, answer
 from saccade.recipes.explain_question import Asked, Question, ask
+from saccade.recipes.pointing import show_pointing
 from saccade.report.page import Fact, Page, Pictures, Prose, Section, Tile, render
 from saccade.report.sheet import grid
 
@@ -21,6 +22,8 @@ CHOSEN = ("occlusion", "grad_cam", "integrated_gradients", "smoothgrad", "guided
 OF_DATA = {
     "top_patches": "What excites a unit most is not all that it answers to; of a rare thing a data set may have no "
     "example, and nine pictures look alike more often than a unit is pure.",
+    "pointing": "A peak on the thing says that the network looked there, not that it looked at the right part of it; a "
+    "large thing is hit by chance, as the last lines tell.",
     "embedding_map": "Neighbours on the map were neighbours for the network; how far apart two groups lie, and how "
     "dense they are, means nothing with tsne. Another seed turns and mirrors it.",
 }
@@ -117,6 +120,10 @@ def _of_many(
         return _called(show, predictor, image, data, OF_PAIRS[method], layer=layer, **options)
     if not isinstance(image, (str, Path, Split)):
         raise UsageError(f"{method} looks through a data set: a path or a name, not one picture")
+    if method == "pointing":
+        return _called(
+            show_pointing, predictor, image, OF_DATA[method], **({"layer": layer} if layer else {}), **options
+        )
     looked = explain_data.look_through(predictor, image, options.pop("split", None))
     show = {"top_patches": explain_data.show_top_patches, "embedding_map": explain_data.show_embedding_map}[method]
     return _called(show, looked, OF_DATA[method], layer=layer, **options)

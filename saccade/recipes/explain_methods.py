@@ -35,6 +35,7 @@ from saccade.structures import Classification, LabelMap
 
 MOST_CLASSES = 12  # so many are told apart on the map of the most probable class
 POINTS = 0.98  # of a picture that is made of points: fewer lie beyond the scale, so that more can be seen
+CELLS = 28  # squares across an image, that are taken away or put in together
 LAYERS = 6  # of a network, to compare how they answer
 
 
@@ -276,10 +277,11 @@ def _shifts(question: Question, trust: str, kind: str | None = None, layers: str
     along = {"translate": "pixels to the right", "rotate": "degrees", "scale": "times as large"}
     for own in [kind] if kind else list(moves.AMOUNTS):
         found = moves.shifts(question.model, question.inputs, names, own)  # pyright: ignore[reportArgumentType]
+        svg = ""
         for values, title in ((found.equivariance, "moves with the image"), (found.invariance, "stays as it was")):
             lines = dict(zip(found.layers, values, strict=True))
-            svg = explain_plots.answers(found.amounts, lines, f"{own}: {title}", along[own])
-            blocks.append(Figure(svg, f"How far each layer's answer {title} ({own})."))
+            svg += explain_plots.answers(found.amounts, lines, f"{own}: {title}", along[own])
+        blocks.append(Figure(svg, f"How far each layer's answer moves with the image, and stays as it was ({own})."))
     return Explained("shifts", "how its layers answer to a moved image", [], trust, None, blocks)
 
 
@@ -321,12 +323,13 @@ def _faithfulness(question: Question, trust: str, methods: str | None = None, st
     generator = torch.Generator().manual_seed(0)
     values["random"] = torch.rand(question.image.shape[:2], generator=generator)
     height, width = question.image.shape[:2]
-    inputs = question.inputs[..., :height, :width]
+    inputs, cell = question.inputs[..., :height, :width], max(1, round(min(height, width) / CELLS))
     forgotten = _forgotten(question, names)
     for name, own in values.items():
-        gone, come = (curve(share, inputs, own, steps) for curve in (tests.deletion, tests.insertion))
-        deleted[name], inserted[name] = (gone.shares, gone.scores), (come.shares, come.scores)
-        rows.append((name, gone.area, come.area, *forgotten.get(name, (float("nan"), float("nan")))))
+        gone, come = (curve(share, inputs, own, steps, cell) for curve in (tests.deletion, tests.insertion))
+        shown = name.replace("_", " ")
+        deleted[shown], inserted[shown] = (gone.shares, gone.scores), (come.shares, come.scores)
+        rows.append((shown, gone.area, come.area, *forgotten.get(name, (float("nan"), float("nan")))))
     header = ("method", "deletion (low is good)", "insertion (high is good)", "last layer forgotten", "all forgotten")
     told = (
         "Areas under the curves below; then how alike the picture stays, as a rank correlation, when the weights of "
@@ -334,8 +337,11 @@ def _faithfulness(question: Question, trust: str, methods: str | None = None, st
     )
     blocks: list[Block] = [
         Table(header, rows, told),
-        Figure(explain_plots.removed(deleted, "Deletion", "percent of the pixels taken away"), "Low is good."),
-        Figure(explain_plots.removed(inserted, "Insertion", "percent of the pixels put in"), "High is good."),
+        Figure(
+            explain_plots.removed(deleted, "Deletion: low is good", "percent of the pixels taken away")
+            + explain_plots.removed(inserted, "Insertion: high is good", "percent of the pixels put in"),
+            f"In squares of {cell} pixels, the most important first.",
+        ),
     ]
     if refused:
         blocks.append(Prose("\n\n".join(f"{name}: {reason}" for name, reason in refused.items())))

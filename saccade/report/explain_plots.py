@@ -25,7 +25,7 @@ def answers(amounts: np.ndarray, lines: Mapping[str, np.ndarray], title: str, al
                 continue
             axes.plot(amounts, values, color=COLOURS[n % len(COLOURS)], linestyle=_dash(n), marker=".", label=name)
         axes.set(xlabel=along, ylabel="correlation", ylim=(min(-0.05, _least(lines.values())), 1.05))
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
         return as_svg(figure, tight=True)
 
 
@@ -42,7 +42,7 @@ def removed(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, alo
             colour = INK if chance else COLOURS[n % len(COLOURS)]
             axes.plot(100 * shares, scores, color=colour, linestyle=":" if chance else _dash(n), label=name)
         axes.set(xlabel=along, ylabel="score", xlim=(0, 100))
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
         return as_svg(figure, tight=True)
 
 

@@ -41,9 +41,10 @@ def overlay(image: np.ndarray, values: np.ndarray, signed: bool = False, share: 
 def around_grey(values: np.ndarray, scale: float | None = None) -> np.ndarray:
     """[H, W, C] uint8 of [H, W, C] float: 0 is middle grey, and colours are what they are.
 
-    scale  what is drawn black or white; None for what SHARE of the numbers stay within
+    scale  what is drawn black or white; None for what SHARE of the numbers that are not 0 stay within
     """
-    scale = float(np.quantile(np.abs(values), SHARE)) if scale is None else scale
+    there = np.abs(values[values != 0])
+    scale = scale if scale is not None else float(np.quantile(there, SHARE)) if len(there) else 1.0
     return np.rint(255 * (0.5 + 0.5 * np.clip(values / (scale or 1.0), -1, 1))).astype(np.uint8)
 
 

@@ -1,0 +1,423 @@
+"""The verb: from a run and a picture to pictures and a page, for every task; and what it refuses."""
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import saccade
+from saccade import checkpoint
+from saccade.backbones.weights import class_names, coco_in_imagenet
+from saccade.checkpoint import Card
+from saccade.cli.main import app
+from saccade.data.formats.scenes import SKELETON
+from saccade.data.loader import Dataset, collate
+from saccade.data.source import read
+from saccade.errors import SaccadeError, UsageError
+from saccade.layers.preprocess import Preprocess
+from saccade.models import create_model, create_task
+from saccade.predict import Predictor
+from saccade.recipes import explain as verb
+from saccade.recipes.explain_methods import ATTRIBUTIONS, METHODS, answer
+from saccade.recipes.explain_question import Asked, ask
+from saccade.recipes.pointing import peak
+from saccade.structures import Instances, LabelMap, Preprocessing
+
+CLASSES = ("ant", "bee", "cat")
+SMALL = {"backbone": "resnet18", "width": 32, "hidden": 64, "smallest": 16, "sampled": 64}
+
+
+def awake(model: Any) -> Any:
+    """No number of it is 0, so that every answer hangs on the image."""
+    for parameter in model.parameters():
+        if not parameter.any():
+            parameter.data = 0.05 * torch.randn_like(parameter)
+    return model
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Predictor:
+    torch.manual_seed(0)
+    model = awake(create_model("resnet18", 3))
+    return Predictor(model, Card("resnet18", "classify", CLASSES, Preprocessing((64, 64), 73)))
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Predictor:
+    torch.manual_seed(0)
+    options = {"backbone": "resnet18"}
+    model = awake(create_model("unet", 3, **options))
+    return Predictor(model, Card("unet", "segment", CLASSES, Preprocessing.windows(64), options=options))
+
+
+@pytest.fixture(scope="module")
+def detector() -> Predictor:
+    torch.manual_seed(0)
+    options = SMALL | {"num_keypoints": 3, "depth": 2}
+    model = awake(create_model("keypointrcnn_fpn", 3, **options))
+    card = Card("keypointrcnn_fpn", "detect", CLASSES, Preprocessing.whole(96, 96), options=options, skeleton=SKELETON)
+    return Predictor(model, card)
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (80, 100)) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize(size[::-1]))
+
+
+# Every method, every task
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("feature_maps", "shifts", "faithfulness")])
+def test_every_method_of_one_image_gives_a_picture_and_a_number_a_pixel(classifier: Predictor, method: str) -> None:
+    shown = saccade.explain(classifier, picture(), method=method, target="bee")
+    assert shown.words.startswith("bee, ")
+    assert shown.values is not None
+    assert shown.values.shape[:2] == (64, 64)
+    assert np.isfinite(shown.values).all()
+    assert shown.values.any()
+    assert shown.picture().shape == (64, 64, 3)
+    assert shown.sheet()[:4] == b"\x89PNG"
+    assert len(shown.trust) > 40
+
+
+def test_another_target_gives_another_explanation(classifier: Predictor) -> None:
+    for method in ("occlusion", "saliency", "grad_cam", "cam", "integrated_gradients", "smoothgrad"):
+        one, other = (saccade.explain(classifier, picture(), method=method, target=name).values for name in CLASSES[:2])
+        assert not np.allclose(one, other)
+
+
+def test_without_a_target_it_is_what_the_network_says(classifier: Predictor) -> None:
+    said = classifier(picture())
+    shown = saccade.explain(classifier, picture(), method="saliency")
+    assert shown.words.startswith(said.name)
+    np.testing.assert_array_equal(
+        shown.values, saccade.explain(classifier, picture(), method="saliency", target=said.label).values
+    )
+
+
+def test_a_unit_can_be_explained_in_the_place_of_a_class(classifier: Predictor) -> None:
+    shown = saccade.explain(classifier, picture(), method="saliency", layer="layer1.0.conv1", unit="5,4,9")
+    assert shown.words == "the unit at row 4, column 9 of channel 5 of layer1.0.conv1"
+    rows, columns = np.nonzero(shown.values)
+    # It sees 3 x 3 places of a map of stride 4, each 11 pixels wide (7 of the first layer, 2 more steps of 2 to pool).
+    assert (rows.min(), rows.max() + 1) == (4 * 4 - 4 - 5, 4 * 4 + 4 + 6)
+    assert (columns.min(), columns.max() + 1) == (9 * 4 - 4 - 5, 9 * 4 + 4 + 6)
+
+
+def test_the_explanation_of_a_pixel_is_about_that_pixel(segmenter: Predictor) -> None:
+    image = picture(size=(96, 128))
+    found = {}
+    for pixel in ((20, 30), (70, 100)):
+        values = saccade.explain(segmenter, image, method="saliency", pixel=pixel, target="bee").values
+        assert values is not None
+        found[pixel] = values
+    rows, columns = np.indices((96, 128))
+    near = {pixel: np.hypot(rows - pixel[0], columns - pixel[1]) < 32 for pixel in found}
+    # Deep maps see all of an image; but what lies around a pixel counts more for it than for the other.
+    for pixel, other in itertools.permutations(found):
+        shares = [found[one][near[pixel]].sum() / found[one].sum() for one in (pixel, other)]
+        assert shares[0] > 1.5 * shares[1]
+
+
+def test_without_a_pixel_it_is_the_middle_of_the_largest_part(segmenter: Predictor) -> None:
+    image = picture(size=(96, 128))
+    said = segmenter(image)
+    assert isinstance(said, LabelMap)
+    question = ask(segmenter, image, Asked())
+    assert question.target.label == said.counts()[:3].argmax()
+    assert said.labels[question.target.row, question.target.column] == question.target.label
+
+
+def inside(values: np.ndarray, box: np.ndarray) -> float:
+    """The share of all that is said that lies in a box."""
+    left, top, right, bottom = np.rint(box).astype(int)
+    return float(values[top:bottom, left:right].sum() / values.sum())
+
+
+def test_the_explanation_of_a_box_is_about_that_box(detector: Predictor) -> None:
+    image = picture(size=(96, 96))
+    said = Instances(
+        (96, 96), np.array([[6.0, 6, 38, 40], [54, 50, 90, 92]]), np.array([1, 1]), np.array([0.9, 0.8], np.float32)
+    )
+    shares = []
+    for n in range(2):
+        question = about(detector, image, said, Asked(thing=n + 1))
+        values = answer(question, "saliency", {}).values
+        assert values is not None
+        shares.append([inside(values, box) for box in said.boxes])
+    assert shares[0][0] > 2 * shares[0][1]
+    assert shares[1][1] > 2 * shares[1][0]
+
+
+def about(predictor: Predictor, image: np.ndarray, said: Instances, asked: Asked) -> Any:
+    """A question about things that somebody says are there, whatever the network finds."""
+
+    class Says:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(predictor.task, name)
+
+        def predict(self, *parts: Any) -> list[Instances]:
+            return [said]
+
+    twin = Predictor(predictor.model, predictor.card)
+    twin.task = Says()  # pyright: ignore[reportAttributeAccessIssue]
+    return ask(twin, image, asked)
+
+
+def test_a_keypoint_can_be_explained_by_name(detector: Predictor) -> None:
+    said = Instances((96, 96), np.array([[6.0, 6, 60, 60]]), np.array([1]), np.array([0.9], np.float32))
+    name = SKELETON.names[1]
+    question = about(detector, picture(size=(96, 96)), said, Asked(keypoint=name))
+    assert question.words == f"{name} of bee, 90.0 %"
+    values = answer(question, "saliency", {}).values
+    assert values is not None
+    assert values.any()
+    with pytest.raises(UsageError, match="no keypoint 'elbow'"):
+        about(detector, picture(size=(96, 96)), said, Asked(keypoint="elbow"))
+    with pytest.raises(UsageError, match="finds 1 x thing in this image, so there is no number 2"):
+        about(detector, picture(size=(96, 96)), said, Asked(thing=2))
+    with pytest.raises(UsageError, match="finds 0 x cat"):
+        about(detector, picture(size=(96, 96)), said, Asked(target="cat"))
+
+
+@pytest.mark.parametrize("name", ["saliency", "grad_cam", "occlusion", "integrated_gradients"])
+def test_methods_work_on_boxes_and_pixels(detector: Predictor, segmenter: Predictor, name: str) -> None:
+    said = Instances((96, 96), np.array([[6.0, 6, 60, 60]]), np.array([1]), np.array([0.9], np.float32))
+    for question in (about(detector, picture(size=(96, 96)), said, Asked()), ask(segmenter, picture(), Asked())):
+        options = {"steps": 4} if name == "integrated_gradients" else {}
+        values = answer(question, name, options).values
+        assert values is not None
+        assert values.shape == question.image.shape[:2]
+        assert np.isfinite(values).all()
+
+
+def test_a_question_leaves_the_network_as_it_was(classifier: Predictor) -> None:
+    before = {key: value.clone() for key, value in classifier.model.state_dict().items()}
+    said = classifier(picture()).probabilities
+    for method in (*ATTRIBUTIONS, "faithfulness", "shifts"):
+        saccade.explain(classifier, picture(), method=method)
+    assert all(value.equal(before[key]) for key, value in classifier.model.state_dict().items())
+    np.testing.assert_array_equal(classifier(picture()).probabilities, said)
+    assert not any(module._forward_hooks for module in classifier.model.modules())
+
+
+def test_faithfulness_puts_every_method_into_one_table(classifier: Predictor) -> None:
+    shown = saccade.explain(classifier, picture(), method="faithfulness", steps=5)
+    table = shown.blocks[0]
+    assert [row[0].replace(" ", "_") for row in table.rows] == [*ATTRIBUTIONS, "random"]
+    assert all(np.isfinite(row[1:3]).all() for row in table.rows)
+    assert all(-1 <= row[3] <= 1 for row in table.rows if np.isfinite(row[3]))
+
+
+# Learnt: where does it look?
+
+
+@pytest.mark.slow
+def test_on_scenes_the_peak_lies_on_the_thing_that_is_asked_about() -> None:
+    """A detector that knows sixteen scenes by heart, asked about every digit of four of them."""
+    source = read("scenes-96")
+    split = source.splits["train"].take(range(16))
+    preprocessing = Preprocessing.whole(96, 96)
+    data = Dataset(split, preprocessing, known="objects")
+    batch = collate([data[0, n] for n in range(16)], preprocessing)
+    torch.manual_seed(0)
+    options = SMALL | {"width": 64, "hidden": 128}
+    model = create_model("fasterrcnn_fpn", 10, **options)
+    task, preprocess = create_task("detect", source.classes, model), Preprocess(preprocessing)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0)
+    model.train()
+    for step in range(250):
+        optimiser.param_groups[0]["lr"] = 2e-3 * min(1, (step + 1) / 20) * (1 if step < 175 else 0.1)
+        optimiser.zero_grad()
+        torch.stack(list(task.loss(model, preprocess(batch.images), batch).values())).sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10)
+        optimiser.step()
+    predictor = Predictor(model, Card("fasterrcnn_fpn", "detect", source.classes, preprocessing, options=options))
+    hits = {"occlusion": [], "saliency": []}
+    for n in range(4):
+        image = split.open(n).pixels("RGB")[0]
+        said = predictor(image)
+        assert isinstance(said, Instances)
+        for thing in range(int((said.scores > 0.5).sum())):  # pyright: ignore[reportOptionalOperand]
+            question = ask(predictor, image, Asked(thing=thing + 1))
+            left, top, right, bottom = question.mark
+            for method, found in hits.items():
+                options = {"square": 12, "stride": 4} if method == "occlusion" else {}
+                row, column = peak(answer(question, method, options).values)  # pyright: ignore[reportArgumentType]
+                found.append(left - 4 <= column <= right + 4 and top - 4 <= row <= bottom + 4)
+    for method, found in hits.items():
+        assert len(found) >= 8
+        assert np.mean(found) >= 0.75, f"{method}: {np.mean(found)}"
+
+
+# The command line
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, classifier: Predictor) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    checkpoint.save_card(folder, classifier.card)
+    checkpoint.save_weights(folder, classifier.model.state_dict())
+    Image.fromarray(picture()).save(folder / "look.png")
+    return folder
+
+
+def invoke(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["explain", *map(str, arguments)])
+
+
+def test_without_a_method_there_is_one_page_with_several_and_how_far_each_is_to_be_trusted(
+    run: Path, tmp_path: Path
+) -> None:
+    done = invoke(run, run / "look.png", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["look.html", "look.png"]
+    page = (tmp_path / "look.html").read_text()
+    for method in verb.CHOSEN:
+        assert METHODS[method].trust in re.sub(r"&#39;", "'", page)
+        assert f"  {method}: " in done.output
+    assert page.count("data:image/") >= len(verb.CHOSEN)
+
+
+def test_a_method_writes_its_pictures_and_a_page(run: Path, tmp_path: Path) -> None:
+    done = invoke(run, run / "look.png", "-m", "occlusion", "--set", "square=16", "--out", tmp_path, "--json")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["look-occlusion.html", "look-occlusion.png"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for n in range(12):
+        Image.fromarray(picture(n)).save(folder / f"{n:02d}.png")
+    return folder
+
+
+def test_a_folder_of_plain_pictures_can_be_looked_through(run: Path, pictures: Path, tmp_path: Path) -> None:
+    for method, options in (("top_patches", ["--set", "units=2"]), ("embedding_map", [])):
+        done = invoke(run, pictures, "-m", method, "--out", tmp_path, *options)
+        assert done.exit_code == 0, done.output
+    names = {path.name for path in tmp_path.iterdir()}
+    stem = pictures.name
+    assert names == {
+        f"{stem}-top_patches.png", f"{stem}-top_patches.html", f"{stem}-embedding_map.png",
+        f"{stem}-embedding_map.html", f"{stem}-embedding_map-map.html",
+    }  # fmt: skip
+
+
+def test_the_nearest_neighbour_of_a_picture_is_itself_and_the_index_is_used_again(
+    run: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "index"
+    shown = saccade.explain(run, pictures / "07.png", method="neighbours", data=pictures, index=index, count=3)
+    assert shown.tiles[1].detail == "07.png"
+    assert shown.values[0] == pytest.approx(1, abs=1e-5)
+    from saccade.explain import neighbours
+
+    def never(*_: Any) -> None:
+        raise AssertionError("the index was built again")
+
+    monkeypatch.setattr(neighbours, "build", never)
+    again = saccade.explain(run, pictures / "07.png", method="neighbours", data=pictures, index=index, count=3)
+    np.testing.assert_array_equal(again.values, shown.values)
+
+
+def test_top_patches_are_cut_where_the_unit_looked(classifier: Predictor, pictures: Path) -> None:
+    shown = saccade.explain(classifier, pictures, method="top_patches", layer="conv1", units="3,7", count=4)
+    assert [tile.title for tile in shown.tiles] == ["channel 3", "channel 7"]
+    assert "each sees 7 x 7 pixels" in shown.words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "gradcam"], "no method 'gradcam'; did you mean 'grad_cam'?"),
+        (["-m", "occlusion", "--set", "sqare=3"], "did you mean 'square'?"),
+        (["-m", "occlusion", "--set", "square=999"], "does not go into it"),
+        (["-m", "saliency", "--target", "bea"], "no class 'bea'; did you mean 'bee'?"),
+        (["-m", "saliency", "--unit", "3"], "name it with --layer"),
+        (["-m", "saliency", "--layer", "conv1", "--unit", "x"], "CHANNEL,ROW,COLUMN"),
+        (["-m", "saliency", "--layer", "conv1"], "looks at no layer"),
+        (["-m", "grad_cam", "--layer", "fc"], "no spatial extent"),
+        (["-m", "grad_cam", "--layer", "layer9"], "no layer 'layer9'"),
+        (["-m", "feature_maps"], "name it with --layer"),
+        (["-m", "saliency", "--pixel", "3", "4"], "no pixel to choose"),
+        (["-m", "saliency", "--thing", "2"], "no thing or keypoint"),
+        (["-m", "neighbours"], "name it with --data"),
+        (["-m", "filters"], "name no image"),
+        (["--set", "square=3"], "name it with --method"),
+        (["-m", "deconvnet", "--set", "unpooling=bilinear"], "switches, nearest, bed_of_nails"),
+        (["-m", "shifts", "--set", "kind=mirror"], "translate, rotate or scale"),
+        (["-m", "faithfulness", "--set", "methods=lime"], "no method to be tested called 'lime'"),
+    ],
+)
+def test_what_has_no_meaning_is_an_error_with_a_remedy(
+    run: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = CliRunner().invoke(app, ["explain", str(run), str(run / "look.png"), "--out", str(tmp_path), *arguments])
+    assert isinstance(done.exception, UsageError)
+    assert message in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_picture_and_what_cannot_be_written_are_errors(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no picture")
+    done = invoke(run, tmp_path / "text.jpg", "-m", "saliency", "--out", tmp_path / "out")
+    assert isinstance(done.exception, SaccadeError)
+    assert "text.jpg" in str(done.exception)
+    (tmp_path / "file").write_text("")
+    done = invoke(run, run / "look.png", "-m", "saliency", "--out", tmp_path / "file")
+    assert isinstance(done.exception, SaccadeError)
+    assert "choose another folder with --out" in str(done.exception)
+
+
+def test_a_name_of_the_catalogue_wants_weights(tmp_path: Path) -> None:
+    done = invoke("resnet18", "look.png", "-m", "saliency", "--out", tmp_path)
+    assert "say which weights" in str(done.exception)
+
+
+def test_weights_of_a_network_whose_classes_nobody_knows_are_refused(tmp_path: Path, run: Path) -> None:
+    done = invoke("resnet18", "look.png", "--weights", run / "model.safetensors", "--out", tmp_path)
+    assert "nobody says which classes" in str(done.exception)
+
+
+# The pointing game
+
+
+def test_the_table_of_coco_names_has_the_classes_that_are_meant() -> None:
+    table, names = coco_in_imagenet(), class_names("imagenet")
+    assert {names[k] for k in table["cat"]} == {"tabby", "tiger cat", "Persian cat", "Siamese cat", "Egyptian cat"}
+    assert [len(table["dog"]), names[table["dog"][0]], names[table["dog"][-1]]] == [
+        118,
+        "Chihuahua",
+        "Mexican hairless",
+    ]
+    assert all(labels for labels in table.values())
+    assert not set(table["dog"]) & set(table["cat"])
+
+
+def test_a_peak_is_the_middle_of_what_is_highest() -> None:
+    values = np.zeros((6, 8))
+    values[2, 3] = values[2, 5] = 4
+    assert peak(values) == (2.5, 4.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["squeezenet1_0", "mobilenet_v2"])
+def test_on_coco_pictures_the_peaks_lie_on_what_is_recognised(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("SACCADE_WEIGHTS", str(shared / "weights"))
+    data = shared / "data" / "coco128" / "object_detection" / "config.yaml"
+    shown = saccade.explain(name, data, weights="imagenet", method="pointing", methods="grad_cam,occlusion")
+    rows = {row[0]: row for row in shown.blocks[0].rows}
+    assert rows["grad cam"][2] >= 25
+    assert rows["grad cam"][1] >= 75
+    assert rows["occlusion"][1] >= 75
