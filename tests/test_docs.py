@@ -94,10 +94,20 @@ def test_pages_run(page: str, desk: Path) -> None:
     assert PAGES[page] in done.stdout
 
 
-def test_detection_page_runs(desk: Path) -> None:
-    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "detection.md").read_text(encoding="utf-8"), re.DOTALL)
+@pytest.mark.parametrize("page", ["detection", "explain"])
+def test_the_python_of_a_page_runs(desk: Path, page: str) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert code
     done = subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=desk, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_of_explanations_names_every_method() -> None:
+    from saccade.recipes.explain import CHOSEN, NAMES
+
+    text = (ROOT / "docs" / "explain.md").read_text(encoding="utf-8")
+    assert [name for name in NAMES if f"| `{name}` |" not in text] == []
+    assert ", ".join(f"`{name}`" for name in CHOSEN[:-1]) + f" and `{CHOSEN[-1]}`" in text
 
 
 def test_settings_file_of_the_data_page_is_understood(tmp_path: Path) -> None:

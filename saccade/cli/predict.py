@@ -9,7 +9,7 @@ from saccade.cli.options import AsJson, SkipBroken
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    run: Annotated[str, typer.Argument(help="A run directory; with --weights a name that `saccade models` lists.")],
     paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes or things to name.")] = 5,
     score: Annotated[float, typer.Option(min=0, max=1, help="Detectors: leave out what is less sure than this.")] = 0.5,
@@ -26,6 +26,7 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Segmenters, with --out: keep those of all classes, as .npz.")
     ] = False,
+    weights: Annotated[str | None, typer.Option(help="Published weights, such as imagenet.")] = None,
     skip_broken: SkipBroken = False,
     as_json: AsJson = False,
 ) -> None:
@@ -39,7 +40,8 @@ def predict(
     from saccade.structures import Classification, ColourMap
 
     files = find_images(paths)
-    predictor, broken = load(run, precision=precision, tile=tile, probabilities=probabilities), 0
+    predictor = load(run, precision=precision, tile=tile, probabilities=probabilities, weights=weights)
+    broken = 0
     classes = predictor.card.classes
     drawn = Drawn(out, predictor, files, score) if out is not None else None
     for path, prediction in predict_all(predictor, files):
