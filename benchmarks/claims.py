@@ -167,6 +167,18 @@ CLAIMS: dict[str, Claim] = {
         )
     },
     **{
+        f"occlusion_{name}": Claim(
+            what=f"occlusion of an image of 224 x 224 by a square of 32 every 16 pixels, {name}, float32, all cores",
+            peer="captum's Occlusion with its defaults, torchvision's module",
+            ours=("benchmarks.ours.occlusion", name),
+            theirs=("benchmarks.peers.captum_occlusion", name),
+            rounds=5,
+            unit="places/s",
+            at_least=2.0,
+        )
+        for name in ("squeezenet1_0", "resnet18", "mobilenet_v2")
+    },
+    **{
         f"index_coco_{name}": Claim(
             what=f"{words} indexing a COCO file of a million boxes on 100,000 images, a fresh process each time",
             peer="pycocotools' COCO(file)",

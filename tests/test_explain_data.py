@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -341,3 +343,31 @@ def test_scales_hold_for_nothing_and_for_one_number() -> None:
     one = np.zeros((100, 100))
     one[0, 0] = 5  # beyond the share that the scale covers, and all there is
     assert unit(one).max() == 1
+
+
+PEAK = """
+import resource, sys, torch
+from saccade.explain.top_patches import top_patches
+from saccade.models import create_model
+torch.manual_seed(0)
+model = create_model("lenet", 10).eval()
+batches = (torch.rand(250, 1, *model.input_size) for _ in range(int(sys.argv[1]) // 250))
+found = top_patches(model, batches, "{layer}", count=9)
+print(found.images.max(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_fifty_thousand_images_take_no_more_memory_than_two_and_a_half() -> None:
+    model = create_model("lenet", 10)
+    layer = next(name for name, one in model.named_modules() if isinstance(one, nn.Conv2d))
+    peaks = []
+    for count in (2_500, 50_000):
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK.replace("{layer}", layer), str(count)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        last, megabytes = map(int, done.stdout.split())
+        assert last > count // 2, "the later images were not looked at"
+        peaks.append(megabytes)
+    assert peaks[1] - peaks[0] < 32

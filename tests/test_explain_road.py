@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,12 +191,21 @@ def test_a_keypoint_can_be_explained_by_name(detector: Predictor) -> None:
 @pytest.mark.parametrize("name", ["saliency", "grad_cam", "occlusion", "integrated_gradients"])
 def test_methods_work_on_boxes_and_pixels(detector: Predictor, segmenter: Predictor, name: str) -> None:
     said = Instances((96, 96), np.array([[6.0, 6, 60, 60]]), np.array([1]), np.array([0.9], np.float32))
-    for question in (about(detector, picture(size=(96, 96)), said, Asked()), ask(segmenter, picture(), Asked())):
+    long = replace(said, size=(96, 150))  # which is padded to 160
+    for question in (
+        about(detector, picture(size=(96, 96)), said, Asked()),
+        about(detector, picture(size=(96, 150)), long, Asked()),
+        ask(segmenter, picture(), Asked()),
+    ):
         options = {"steps": 4} if name == "integrated_gradients" else {}
         values = answer(question, name, options).values
         assert values is not None
         assert values.shape == question.image.shape[:2]
         assert np.isfinite(values).all()
+        table = (
+            answer(question, "faithfulness", {"methods": name, "steps": 3}).blocks[0] if name == "saliency" else None
+        )
+        assert table is None or np.isfinite(table.rows[0][1:3]).all()
 
 
 def test_a_question_leaves_the_network_as_it_was(classifier: Predictor) -> None:

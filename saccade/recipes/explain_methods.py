@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.errors import UsageError, unknown
@@ -210,7 +211,7 @@ def _occlusion(
         )
         return torch.cat([answers, found[layer][:, channel].flatten(1).sum(1, keepdim=True)], 1)
 
-    seen = occlusions.occlusion(look, question.inputs[..., :height, :width], side, stride, fill)
+    seen = occlusions.occlusion(look, question.inputs, side, stride, fill)
     drop = seen.drop()
     # Drawn without the edges of the squares, which are the method's and not the network's.
     smooth_drop = torch.from_numpy(cv2.GaussianBlur(drop[label or 0].numpy(), (0, 0), max(0.5, min(seen.stride) / 2)))
@@ -241,9 +242,10 @@ def features_layer(predictor: Predictor, inputs: Tensor) -> str:
 
 
 def _grown(picture: np.ndarray, question: Question) -> np.ndarray:
-    """A map of a few places as large as the image."""
-    height, width = question.image.shape[:2]
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+    """A map of a few places as large as the image; what lies beyond it is cut off."""
+    height, width = question.inputs.shape[2:]
+    grown = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+    return grown[: question.image.shape[0], : question.image.shape[1]]
 
 
 def _most_probable(question: Question, after: np.ndarray) -> Tile:
@@ -255,10 +257,8 @@ def _most_probable(question: Question, after: np.ndarray) -> Tile:
     for n, label in enumerate(kept):
         labels[best == label] = n
     names = (*(question.predictor.card.classes[label] for label in kept), "others")
-    picture = np.full((*best.shape, 3), 255, dtype=np.uint8)
-    height, width = question.image.shape[:2]
-    large = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
-    ground = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+    large = _grown(labels, question)
+    ground = np.full((*large.shape, 3), 255, dtype=np.uint8)
     return Tile(draw(ground, LabelMap(large, names), names), "the most probable class", "with the square there")
 
 
@@ -323,9 +323,12 @@ def _faithfulness(question: Question, trust: str, methods: str | None = None, st
     generator = torch.Generator().manual_seed(0)
     values["random"] = torch.rand(question.image.shape[:2], generator=generator)
     height, width = question.image.shape[:2]
-    inputs, cell = question.inputs[..., :height, :width], max(1, round(min(height, width) / CELLS))
+    inputs, cell = question.inputs, max(1, round(min(height, width) / CELLS))
     forgotten = _forgotten(question, names)
     for name, own in values.items():
+        # What pads the image matters least.
+        beyond = (0, inputs.shape[3] - width, 0, inputs.shape[2] - height)
+        own = F.pad(own, beyond, value=float(own.min()))
         gone, come = (curve(share, inputs, own, steps, cell) for curve in (tests.deletion, tests.insertion))
         shown = name.replace("_", " ")
         deleted[shown], inserted[shown] = (gone.shares, gone.scores), (come.shares, come.scores)
