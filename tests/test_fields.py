@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.errors import UsageError
-from saccade.explain.fields import Fields, fields_of
+from saccade.explain.fields import Fields, fields_of, lattice_of
 from saccade.explain.layers import is_map, watch, watch_all
 from saccade.models import create_model, list_models
 from saccade.summary import summarise
@@ -166,6 +166,29 @@ def test_in_the_middle_it_is_the_formula_of_the_summary() -> None:
         middle = len(fields.rows) // 2
         top, bottom = fields.rows[middle]
         assert (bottom - top, top) == (rows.size, rows.start + middle * rows.stride)
+
+
+def test_units_look_where_their_filters_are_and_not_in_the_middle_of_their_pixels() -> None:
+    def half() -> nn.Module:
+        return nn.Conv2d(1, 1, 3, stride=2, padding=1)
+
+    image = torch.zeros(1, 1, 32, 48)
+    found = lattice_of(nn.Sequential(half(), half(), half()), "2", image)
+    # Unit 0 is about pixel 0, whose middle is 0.5, however many strides; the middle of its 8 pixels were 4.
+    assert (found.first, found.step) == ((0.5, 0.5), (8.0, 8.0))
+    even = lattice_of(nn.Sequential(nn.Conv2d(1, 1, 2, stride=2), nn.MaxPool2d(2)), "1", image)
+    assert (even.first, even.step) == ((2.0, 2.0), (4.0, 4.0))
+    whole = lattice_of(nn.Sequential(nn.Softmax(dim=3), nn.Softmax(dim=2)), "1", image)
+    assert (whole.first, whole.step) == ((24.0, 16.0), (48.0, 32.0))
+    for name, start in (("resnet18", 0.5), ("mobilenet_v2", 0.5), ("squeezenet1_0", None)):
+        model = create_model(name, 10).eval()
+        layer = {"resnet18": "layer4", "mobilenet_v2": "features.18", "squeezenet1_0": "features.12"}[name]
+        found = lattice_of(model, layer, torch.zeros(1, 3, 224, 224))
+        rows = summarise(model, torch.zeros(1, 3, 224, 224)).layers
+        known = [one.rows for one in rows if one.name.startswith(layer) and one.rows and len(one.output) == 3][-1]
+        assert found.first[1] == known.start + known.size / 2
+        assert found.step[1] == known.stride
+        assert start is None or found.first[1] == start
 
 
 def test_a_layer_without_maps_is_an_error() -> None:

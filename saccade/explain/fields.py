@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from saccade.explain.layers import check_map, find, watch
+from saccade.errors import UsageError
+from saccade.explain.layers import check_map, find, is_map, watch
 from saccade.layers.meta import on_meta
 
 aten = torch.ops.aten
+MARGIN = 4096  # pixels that an image is made larger by, to find units that see no border
 Spans = np.ndarray  # [n, 2] int64: the first pixel, and the one after the last, for each place along an axis
 
 
@@ -76,6 +78,71 @@ def fields_of(
     check_map(layer, found[layer])
     rows, columns = follower.spans[found[layer]]
     return Fields(rows, columns, (inputs.shape[2], inputs.shape[3]))
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Where the units of a layer look: the centres of their fields, in continuous pixels of the network's input.
+
+    first  (x, y) of the unit in the first row and column
+    step   (x, y) from one to the next
+    """
+
+    first: tuple[float, float]
+    step: tuple[float, float]
+
+
+class _Reached(Exception):
+    """The layer has run: what comes after it does not matter."""
+
+
+def lattice_of(
+    model: nn.Module, layer: str, inputs: Tensor, run: Callable[[Any, Tensor], object] = nn.Module.__call__
+) -> Lattice:
+    """Where the units of a layer look. A filter of 3 pixels in steps of 2 that begins one pixel before the image looks
+    half a pixel left of the middle of its two pixels; after five such layers that is half a unit, and a map that is
+    merely enlarged to the image lies so far off.
+
+    Told from the units of a larger image whose fields no border cuts. Arguments and errors as of `fields_of`.
+    """
+    found = find(model, layer)
+    twin = on_meta(model).eval()
+    probe = torch.empty(*inputs[:1].shape[:2], *(MARGIN + side for side in inputs.shape[2:]), device="meta")
+    follower, spans = _Follower(probe, gates=False), []
+
+    def stop(_: nn.Module, __: Any, output: Any) -> None:
+        spans.append(follower.spans.get(output) if isinstance(output, Tensor) and is_map(output) else None)
+        raise _Reached
+
+    handle = find(twin, layer).register_forward_hook(stop)
+    try:
+        with follower, torch.no_grad():
+            run(twin, probe)
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    if not spans:
+        raise UsageError(f"layer {layer} did not run; choose another")
+    if spans[0] is None:
+        raise UsageError(f"layer {layer}, a {type(found).__name__}, gives no map of rows and columns")
+    rows, columns = spans[0]
+    (y, down), (x, across) = (
+        _line(own, side, before)
+        for own, side, before in zip((rows, columns), probe.shape[2:], inputs.shape[2:], strict=True)
+    )
+    return Lattice((x, y), (across, down))
+
+
+def _line(spans: Spans, length: int, own: int) -> tuple[float, float]:
+    """The first centre and the step of units along one axis."""
+    free = np.flatnonzero((spans[:, 0] > 0) & (spans[:, 1] < length))
+    if len(free) < 4:  # every unit sees all of it
+        return own / 2, float(own)
+    # The last windows of a pooling may be cut off without meeting the edge: the middle is told from.
+    centres, low, high = spans.mean(1), int(free[len(free) // 4]), int(free[-1 - len(free) // 4])
+    step = float(centres[high] - centres[low]) / (high - low)
+    return float(centres[low]) - low * step, step
 
 
 class _Follower(TorchDispatchMode):

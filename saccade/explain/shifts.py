@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.errors import UsageError
-from saccade.explain.fields import fields_of
+from saccade.explain.fields import Lattice, lattice_of
 from saccade.explain.layers import is_map, watch
 
 Kind = Literal["translate", "rotate", "scale"]
@@ -68,19 +68,19 @@ def shifts(
         raise UsageError(f"a scale must be above 0, got {steps.min():g}")
     size = (inputs.shape[2], inputs.shape[3])
     _, plain = watch(model, layers, lambda: model(inputs))
-    grids = {name: _grid(model, name, inputs) if is_map(output) else None for name, output in plain.items()}
+    lattices = {name: lattice_of(model, name, inputs) if is_map(output) else None for name, output in plain.items()}
     same, moved_too = np.zeros((2, len(layers), len(steps)))
     for m, amount in enumerate(steps):
         matrix = _inverse(kind, float(amount), size)
-        copy, _ = _moved(inputs, matrix, (0.5, 0.5), (1.0, 1.0))
+        copy, _ = _moved(inputs, matrix, Lattice((0.5, 0.5), (1.0, 1.0)))
         _, found = watch(model, layers, lambda copy=copy: model(copy))
         for n, name in enumerate(layers):
             same[n, m] = _alike(plain[name], found[name], None)
-            grid = grids[name]
-            if grid is None:
+            lattice = lattices[name]
+            if lattice is None:
                 moved_too[n, m] = math.nan
                 continue
-            expected, known = _moved(plain[name], matrix, *grid)
+            expected, known = _moved(plain[name], matrix, lattice)
             moved_too[n, m] = _alike(expected, found[name], known)
     return Shifts(kind, steps, tuple(layers), same, moved_too)
 
@@ -97,33 +97,12 @@ def _inverse(kind: str, amount: float, size: tuple[int, int]) -> np.ndarray:
     return np.array([[c, s, x - c * x - s * y], [-s, c, y + s * x - c * y]])
 
 
-def _grid(model: nn.Module, layer: str, inputs: Tensor) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Where the units of a layer stand: the first one's centre, and the way to the next, each (x, y) in pixels."""
-    fields = fields_of(model, layer, inputs)
-    (x, across), (y, down) = (
-        _line(spans, length) for spans, length in ((fields.columns, fields.size[1]), (fields.rows, fields.size[0]))
-    )
-    return (x, y), (across, down)
-
-
-def _line(spans: np.ndarray, length: int) -> tuple[float, float]:
-    """The first centre and the step of units along one axis, told from those whose field no border cuts."""
-    free = np.flatnonzero((spans[:, 0] > 0) & (spans[:, 1] < length))
-    if len(free) < 2:
-        step = length / len(spans)
-        return step / 2, step
-    centres, low, high = spans.mean(1), int(free[0]), int(free[-1])
-    step = float(centres[high] - centres[low]) / (high - low)
-    return float(centres[low]) - low * step, step
-
-
-def _moved(
-    maps: Tensor, matrix: np.ndarray, first: tuple[float, float], step: tuple[float, float]
-) -> tuple[Tensor, Tensor]:
+def _moved(maps: Tensor, matrix: np.ndarray, lattice: Lattice) -> tuple[Tensor, Tensor]:
     """Maps [1, C, h, w] moved as the image is, and where [h, w] bool that is known: where it came from inside.
 
-    first, step  where in the image the first unit stands, and the way to the next, (x, y) in pixels
+    lattice  where their units look
     """
+    first, step = lattice.first, lattice.step
     height, width = maps.shape[2:]
     x = first[0] + step[0] * torch.arange(width, dtype=torch.float64)
     y = first[1] + step[1] * torch.arange(height, dtype=torch.float64)

@@ -23,7 +23,7 @@ from saccade.explain import occlusion as occlusions
 from saccade.explain import saliency as saliencies
 from saccade.explain import shifts as moves
 from saccade.explain import smoothgrad as smooth
-from saccade.explain.fields import fields_of
+from saccade.explain.fields import fields_of, lattice_of
 from saccade.explain.layers import Call, is_map, watch, watch_all
 from saccade.predict import Predictor
 from saccade.recipes.explain_question import Question
@@ -106,23 +106,34 @@ def answer(question: Question, name: str, options: Mapping[str, Any]) -> Explain
 
 
 def _heated(
-    question: Question, method: str, values: Tensor, trust: str, signed: bool = False, share: float = SHARE
+    question: Question,
+    method: str,
+    values: Tensor,
+    trust: str,
+    signed: bool = False,
+    share: float = SHARE,
+    layer: str | None = None,
 ) -> Explained:
-    """The picture of one number a pixel, [H, W] float of the padded image, or a coarser map of it.
+    """The picture of one number a pixel, [H, W] float of the padded image, or a unit of a layer.
 
     share  of the pixels that lie within the scale of the picture
     """
-    own = _of_image(question, values)
+    own = _of_image(question, values, layer)
     over = question.marked(overlay(question.image, own, signed, share))
     return Explained(method, question.words, [Tile(over, method, question.words)], trust, own)
 
 
-def _of_image(question: Question, values: Tensor) -> np.ndarray:
-    """[H, W] float32 for the image, of values for the padded image, perhaps coarser."""
+def _of_image(question: Question, values: Tensor, layer: str | None = None) -> np.ndarray:
+    """[H, W] float32 for the image, of values for the padded image, or of the units of a layer, where they look."""
     height, width = question.inputs.shape[2:]
     found = values.detach().float().cpu().numpy()
-    if found.shape != (height, width):
-        found = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
+    if layer is not None:
+        lattice = lattice_of(question.model, layer, question.inputs)
+        (x, y), (across, down) = lattice.first, lattice.step
+        columns = ((np.arange(width, dtype=np.float32) + 0.5 - x) / across).astype(np.float32)
+        rows = ((np.arange(height, dtype=np.float32) + 0.5 - y) / down).astype(np.float32)
+        places = np.meshgrid(columns, rows)
+        found = cv2.remap(found, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.ascontiguousarray(found[: question.image.shape[0], : question.image.shape[1]])
 
 
@@ -169,7 +180,7 @@ def _grad_cam(question: Question, trust: str, layer: str | None = None) -> Expla
     if layer is None:
         layer = grad_cams.coarsest_layer(question.model, question.score, question.inputs)
     values = grad_cams.grad_cam(question.model, question.score, question.inputs, layer)[0]
-    found = _heated(question, "grad_cam", values, trust)
+    found = _heated(question, "grad_cam", values, trust, layer=layer)
     size = f"{values.shape[0]} x {values.shape[1]} places of {layer}"
     return Explained(found.method, found.words, [Tile(found.tiles[0].image, "grad_cam", size)], trust, found.values)
 
@@ -177,7 +188,9 @@ def _grad_cam(question: Question, trust: str, layer: str | None = None) -> Expla
 def _cam(question: Question, trust: str) -> Explained:
     if not isinstance(question.said, Classification) or question.target is None:
         raise UsageError("CAM explains a class of a whole image; for this question take grad_cam")
-    return _heated(question, "cam", cams.cam(question.model, question.inputs, question.target)[0], trust, signed=True)
+    values = cams.cam(question.model, question.inputs, question.target)[0]
+    layer = cams.averaged(question.model, question.inputs).layer
+    return _heated(question, "cam", values, trust, signed=True, layer=layer)
 
 
 def _occlusion(
