@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "saccade"
 
 # Everyone may import these: errors, progress bars and keyed generators belong to no room.
-COMMON = {"errors", "progress", "keyed", "wording", "precision"}
+COMMON = {"errors", "progress", "keyed", "wording", "precision", "memory"}
 EVERYTHING_BELOW = {
     "structures", "geometry", "layers", "data", "metrics", "backbones", "tasks", "models", "checkpoint", "training",
     "report", "predict", "summary", "explain",

@@ -259,7 +259,7 @@ def test_freed_memory_is_kept() -> None:
     """Pages touched a second time cost no page fault: the kernel's own count, in a process of its own."""
     code = """
 import resource, torch
-from saccade.training.memory import keep_freed_memory
+from saccade.memory import keep_freed_memory
 if KEEP:
     assert keep_freed_memory()
 def faults():

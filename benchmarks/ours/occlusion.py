@@ -6,11 +6,13 @@ from benchmarks import covering, regions
 from benchmarks.worker import serve, versions
 from saccade.explain.occlusion import occlusion
 from saccade.explain.score import of_class
+from saccade.memory import keep_freed_memory
 from saccade.models import create_model
 
 
 def cover(name: str) -> object:
     torch.manual_seed(0)
+    keep_freed_memory()
     score, image = of_class(create_model(name).eval(), covering.TARGET), covering.image()
 
     def work() -> int:

@@ -16,13 +16,13 @@ from saccade import precision
 from saccade.data.loader import Dataset, Loader
 from saccade.data.source import Split
 from saccade.layers.preprocess import Preprocess
+from saccade.memory import keep_freed_memory
 from saccade.models import Model, create_model, create_task
 from saccade.structures import Batch, Preprocessing
 from saccade.training.config import Config
 from saccade.training.display import Display
 from saccade.training.freeze import Freeze
 from saccade.training.loop import Job, take_step, train, wrap
-from saccade.training.memory import keep_freed_memory
 from saccade.training.optim import make_optimiser, parameter_groups
 
 BATCH, STEPS, CLASSES = 32, 4, 1000

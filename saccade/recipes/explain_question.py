@@ -15,6 +15,7 @@ from saccade.errors import UsageError, unknown
 from saccade.explain.occlusion import blurred
 from saccade.explain.score import Score, of_unit
 from saccade.geometry.view import View
+from saccade.memory import keep_freed_memory
 from saccade.predict import Pictured, Predictor
 from saccade.structures import Classification, Instances, LabelMap, Prediction, Sample
 from saccade.tasks.contract import label_of
@@ -100,6 +101,8 @@ def ask(predictor: Predictor, picture: Pictured, asked: Asked) -> Question:
 
     Raises DecodeError when it is no image, UsageError for a target that is not there.
     """
+    if predictor.device.type == "cpu":
+        keep_freed_memory()
     opened = to_picture(picture)
     view = predictor.card.preprocessing.view(opened.size)
     pixels = render(opened, view, predictor.card.preprocessing)

@@ -20,13 +20,13 @@ from saccade import checkpoint, keyed, precision
 from saccade.data.loader import Loader
 from saccade.errors import SaccadeError
 from saccade.layers.preprocess import Preprocess
+from saccade.memory import keep_freed_memory
 from saccade.progress import Progress
 from saccade.structures import Batch
 from saccade.tasks.contract import Metric, Task
 from saccade.training.config import Config
 from saccade.training.display import Display
 from saccade.training.freeze import Freeze
-from saccade.training.memory import keep_freed_memory
 from saccade.training.mixing import mix
 from saccade.training.optim import rate_at, rates_of, set_rates
 
