@@ -120,6 +120,9 @@ def test_a_stride_leaves_the_last_pixels_over() -> None:
         (nn.ReflectionPad2d(2), (0, 1), (1, 2, 2, 3)),
         (nn.ZeroPad2d((1, 0, 2, 0)), (2, 1), (0, 0, 1, 1)),
         (nn.Conv2d(1, 1, 3, dilation=2, padding=2), (0, 3), (1, 0, 6, 3)),
+        (nn.Hardswish(), (2, 3), (3, 2, 4, 3)),
+        (nn.PReLU(), (2, 3), (3, 2, 4, 3)),
+        (nn.LogSigmoid(), (2, 3), (3, 2, 4, 3)),
         (nn.Softmax(dim=3), (0, 0), (0, 0, 6, 6)),  # an operation that mixes places: all is seen
     ],
 )

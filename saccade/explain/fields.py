@@ -166,7 +166,7 @@ class _Follower(TorchDispatchMode):
 
     def _follow(self, func: Any, args: tuple[Any, ...], sources: list[Tensor], output: Tensor) -> tuple[Spans, Spans]:
         source, spans = sources[0], self.spans[sources[0]]
-        if torch.Tag.pointwise in func.tags:
+        if torch.Tag.pointwise in func.tags or func in _POINTWISE:
             return self._joined(sources, output)
         if func is aten.cat.default:
             return self._beside(args, sources, output)
@@ -373,6 +373,14 @@ _ALIKE = {
     aten.contiguous.default,
     aten.native_dropout.default,
     aten.lift_fresh.default,
+}
+# What works pixel by pixel, though torch does not say so.
+_POINTWISE = {
+    aten.hardswish.default,
+    aten.hardswish_.default,
+    aten._prelu_kernel.default,
+    aten.rsub.Tensor,
+    aten.log_sigmoid_forward.default,
 }
 _REDUCED = {aten.mean.dim, aten.mean.default, aten.sum.dim_IntList, aten.sum.default, aten.amax.default}
 _MOVED = {aten.transpose.int, aten.permute.default, aten.t.default}
