@@ -200,7 +200,7 @@ class _Watch(TorchDispatchMode):
     def _end(self, name: str, output: Any) -> None:
         call = self._calls.pop()
         leaf = not any(True for _ in call.module.children())
-        output = next(_tensors([output]), None)  # of several, such as a recurrent layer's, the first
+        output = next(tensors([output]), None)  # of several, such as a recurrent layer's, the first
         if output is None or not (leaf or call.multiply_adds) or isinstance(call.module, nn.Identity):
             return
         # torch's attention reads the weights of its output layer without calling it.
@@ -218,13 +218,13 @@ class _Watch(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        outputs = list(_tensors([output]))
+        outputs = list(tensors([output]))
         if not outputs:
             return output
         work = _work(func, args, outputs[0])
         if work and self._calls:
             self._calls[-1].multiply_adds += work
-        sources = [tensor for tensor in _tensors(args) if tensor in self._traces]
+        sources = [tensor for tensor in tensors(args) if tensor in self._traces]
         if sources:
             trace = _follow(func, args, sources[0], outputs[0], self._joined(sources))
             if work:
@@ -245,12 +245,13 @@ class _Watch(TorchDispatchMode):
         return self._traces.get(tensor) or _Trace()
 
 
-def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+def tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """All tensors in what an operation takes or gives."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, (list, tuple)):
-            yield from _tensors(value)
+            yield from tensors(value)
 
 
 def _work(func: Any, args: tuple[Any, ...], output: Tensor) -> int:
@@ -279,10 +280,10 @@ def _follow(func: Any, args: tuple[Any, ...], source: Tensor, output: Tensor, tr
         case aten.convolution.default:
             kernel, (stride, padding, dilation, transposed) = args[1].shape[2:], args[3:7]
         case aten.max_pool2d_with_indices.default:
-            kernel, stride, padding, dilation = _defaults(args, [None, args[1], 0, 1])
+            kernel, stride, padding, dilation = with_defaults(args, [None, args[1], 0, 1])
             transposed = False
         case aten.avg_pool2d.default:
-            kernel, stride, padding = _defaults(args, [None, args[1], 0])
+            kernel, stride, padding = with_defaults(args, [None, args[1], 0])
             dilation, transposed = 1, False
         case (
             aten.upsample_nearest2d.default
@@ -304,7 +305,7 @@ def _follow(func: Any, args: tuple[Any, ...], source: Tensor, output: Tensor, tr
             return replace(trace, fields=_whole(source, output, trace.fields))
     fields = []
     for axis, one in enumerate(trace.fields):
-        k, s, p, d = (_at(values, axis) for values in (kernel, stride or kernel, padding, dilation))
+        k, s, p, d = (at_axis(values, axis) for values in (kernel, stride or kernel, padding, dilation))
         fields.append(one.spread(k, s, p) if transposed else one.slid(k, s, p, d))
     return replace(trace, fields=(fields[0], fields[1]))
 
@@ -313,7 +314,7 @@ def _sliced(
     axes: int, args: tuple[Any, ...], fields: tuple[ReceptiveField, ReceptiveField]
 ) -> tuple[ReceptiveField, ReceptiveField]:
     """Where every so-many-th pixel is taken."""
-    axis, first, _, step = _defaults(args, [0, 0, None, 1])
+    axis, first, _, step = with_defaults(args, [0, 0, None, 1])
     which = axis % axes - (axes - 2)
     if which < 0:
         return fields
@@ -335,11 +336,13 @@ def _whole(
     return rows, columns
 
 
-def _defaults(args: tuple[Any, ...], values: list[Any]) -> list[Any]:
-    """The arguments after the first, the missing ones as they are by default."""
+def with_defaults(args: tuple[Any, ...], values: list[Any]) -> list[Any]:
+    """The arguments of an operation after the first, the missing or empty ones as they are by default."""
     given = list(args[1 : len(values) + 1])
-    return given + values[len(given) :]
+    given += values[len(given) :]
+    return [default if value == [] else value for value, default in zip(given, values, strict=True)]
 
 
-def _at(values: Any, axis: int) -> int:
+def at_axis(values: Any, axis: int) -> int:
+    """Of a number for both axes, or of one for each, that of this axis."""
     return values[axis % len(values)] if isinstance(values, (list, tuple, torch.Size)) else values

@@ -6,7 +6,7 @@ of networks without borders; here borders count, and pixels that a filter's stri
 everywhere on purpose (a gate of squeeze and excitation) can be left out.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from saccade.errors import UsageError
 from saccade.explain.layers import check_map, find, is_map, watch
 from saccade.layers.meta import on_meta
+from saccade.summary import at_axis, tensors, with_defaults
 
 aten = torch.ops.aten
 MARGIN = 4096  # pixels that an image is made larger by, to find units that see no border
@@ -158,9 +159,9 @@ class _Follower(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        sources = [tensor for tensor in _tensors([*args, *(kwargs or {}).values()]) if tensor in self.spans]
+        sources = [tensor for tensor in tensors([*args, *(kwargs or {}).values()]) if tensor in self.spans]
         if sources:
-            for result in _tensors([output]):
+            for result in tensors([output]):
                 self.spans[result] = self._follow(func, args, sources, result)
         return output
 
@@ -260,7 +261,7 @@ def _filtered(
 
 def _convolution(spans: Spans, source: Tensor, output: Tensor, args: tuple[Any, ...], axis: int) -> Spans:
     kernel = args[1].shape[2 + axis]
-    stride, padding, dilation = (_at(values, axis) for values in args[3:6])
+    stride, padding, dilation = (at_axis(values, axis) for values in args[3:6])
     if not args[6]:
         return _filtered(spans, source, output, axis, kernel, stride, padding, dilation)
     # Output o takes from all i with o = i * stride - padding + k * dilation.
@@ -277,12 +278,12 @@ def _convolution(spans: Spans, source: Tensor, output: Tensor, args: tuple[Any, 
 
 
 def _max_pool(spans: Spans, source: Tensor, output: Tensor, args: tuple[Any, ...], axis: int) -> Spans:
-    kernel, stride, padding, dilation = (_at(v, axis) for v in _defaults(args, [None, args[1], 0, 1]))
+    kernel, stride, padding, dilation = (at_axis(v, axis) for v in with_defaults(args, [None, args[1], 0, 1]))
     return _filtered(spans, source, output, axis, kernel, stride, padding, dilation)
 
 
 def _average_pool(spans: Spans, source: Tensor, output: Tensor, args: tuple[Any, ...], axis: int) -> Spans:
-    kernel, stride, padding = (_at(v, axis) for v in _defaults(args, [None, args[1], 0]))
+    kernel, stride, padding = (at_axis(v, axis) for v in with_defaults(args, [None, args[1], 0]))
     return _filtered(spans, source, output, axis, kernel, stride, padding, 1)
 
 
@@ -306,10 +307,6 @@ def _bilinear(spans: Spans, source: Tensor, output: Tensor, args: tuple[Any, ...
     return _window(spans, length, np.floor(exact).astype(int), np.ceil(exact).astype(int))
 
 
-def _unpooled(spans: Spans, source: Tensor, output: Tensor, args: tuple[Any, ...], axis: int) -> Spans:
-    return _nearest(spans, source, output, args, axis)
-
-
 def _padded(spans: Spans, source: Tensor, output: Tensor, args: tuple[Any, ...], axis: int) -> Spans:
     before = args[1][2 * (1 - axis)] if len(args[1]) > 2 * (1 - axis) else 0
     places = np.arange(output.shape[-2 + axis]) - before
@@ -324,7 +321,7 @@ def _mirrored(spans: Spans, source: Tensor, output: Tensor, args: tuple[Any, ...
 
 
 def _sliced(spans: Spans, source: Tensor, output: Tensor, args: tuple[Any, ...], axis: int) -> Spans:
-    which, first, _, step = _defaults(args, [0, 0, None, 1])
+    which, first, _, step = with_defaults(args, [0, 0, None, 1])
     if which % source.ndim - (source.ndim - 2) != axis or len(spans) == 1:
         return spans
     first = first or 0
@@ -340,7 +337,7 @@ _WAYS: dict[Any, Callable[[Spans, Tensor, Tensor, tuple[Any, ...], int], Spans]]
     aten.adaptive_max_pool2d.default: _adaptive_pool,
     aten.upsample_nearest2d.default: _nearest,
     aten.upsample_bilinear2d.default: _bilinear,
-    aten.max_unpool2d.default: _unpooled,
+    aten.max_unpool2d.default: _nearest,
     aten.constant_pad_nd.default: _padded,
     aten.reflection_pad2d.default: _mirrored,
     aten.replication_pad2d.default: _padded,
@@ -398,22 +395,3 @@ def _moved(func: Any, args: tuple[Any, ...], source: Tensor, spans: tuple[Spans,
         return spans
     # Rows that became columns would need boxes that say so; no network here turns its maps.
     return _all_of(spans[0]), _all_of(spans[1])
-
-
-def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _tensors(value)
-
-
-def _defaults(args: tuple[Any, ...], values: Sequence[Any]) -> list[Any]:
-    """The arguments after the first, the missing or empty ones as they are by default."""
-    given = list(args[1 : len(values) + 1])
-    given += values[len(given) :]
-    return [default if value == [] else value for value, default in zip(given, values, strict=True)]
-
-
-def _at(values: Any, axis: int) -> int:
-    return values[axis % len(values)] if isinstance(values, (list, tuple, torch.Size)) else values

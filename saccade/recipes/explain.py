@@ -1,5 +1,6 @@
 """What does the network see? One verb for every method: about one image, a data set, or the network itself."""
 
+import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -131,8 +132,6 @@ def _of_many(
 
 def _called(show: Any, *parts: Any, **options: Any) -> Explained:
     """Call what shows something. Raises UsageError, naming the nearest, for an option it does not take."""
-    import inspect
-
     known = [
         name
         for name in inspect.signature(show).parameters
