@@ -11,6 +11,8 @@ from torch import Tensor
 
 from saccade.backbones.catalogue import BACKBONES, dilated
 from saccade.backbones.contract import Backbone
+from saccade.backbones.darknet import Darknet
+from saccade.backbones.darknet_weights import is_darknet, named, read_values
 from saccade.backbones.probed import Probed
 from saccade.backbones.published import WEIGHTS
 from saccade.backbones.weights import Weights, resolve
@@ -18,7 +20,7 @@ from saccade.errors import SaccadeError, UsageError, unknown
 from saccade.structures import Skeleton
 from saccade.tasks.classify import Classify
 from saccade.tasks.contract import OnBackbone, Task
-from saccade.tasks.detect import faster_rcnn, mask_rcnn
+from saccade.tasks.detect import aligned, faster_rcnn, mask_rcnn, ssd, yolov1, yolov3
 from saccade.tasks.detect.contract import Detector
 from saccade.tasks.detect.task import Detect
 from saccade.tasks.segment import deconvnet, deeplab, fcn, pspnet, segnet, unet
@@ -45,6 +47,16 @@ MODELS: dict[str, Mapping[str, Callable[..., Model]]] = {
         "maskrcnn_resnext101_fpn": mask_rcnn.maskrcnn_resnext101_fpn,
         "keypointrcnn_fpn": mask_rcnn.keypointrcnn_fpn,
         "keypointrcnn_resnet50_fpn": mask_rcnn.keypointrcnn_resnet50_fpn,
+        "aligned": aligned.aligned,
+        "aligned_nano": aligned.aligned_nano,
+        "aligned_small": aligned.aligned_small,
+        "aligned_medium": aligned.aligned_medium,
+        "yolov1": yolov1.yolov1,
+        "yolov3": yolov3.yolov3,
+        "yolov3_tiny": yolov3.yolov3_tiny,
+        "ssd": ssd.ssd,
+        "ssd300_vgg16": ssd.ssd300_vgg16,
+        "ssd512_vgg16": ssd.ssd512_vgg16,
     },
     "segment": {
         "fcn32s": fcn.fcn32s,
@@ -207,19 +219,19 @@ def load_weights(model: Model, weights: Weights) -> None:
     What a network without a classifier has no place for is left out; auxiliary classifiers may be missing in the file.
     What fits nothing of a detector is for its backbone.
     """
-    state, own = weights.read(), model.state_dict()
+    state, own = _state_of(model, weights), model.state_dict()
     if not state.keys() & own.keys():
         model = model.trunk
         own = model.state_dict()
     fits = {key for key in own if key in state and state[key].shape == own[key].shape}
-    head, auxiliary = _under(own | state, model.head), _under(own, model.auxiliary)
+    head, auxiliary = _under(own | state, model.last_layers), _under(own, model.auxiliary)
     # Older files lack these counters, and no output depends on them.
     optional = {key for key in own if key.endswith("num_batches_tracked")} | {k for k in auxiliary if k not in state}
-    unfit_heads = [one for one in model.head if not (_under(own, (one,)) - optional) <= fits]
+    unfit_heads = [one for one in model.last_layers if not (_under(own, (one,)) - optional) <= fits]
     if unfit_heads and isinstance(model, OnBackbone):
         model.reset_head(unfit_heads)
     elif unfit_heads:
-        unfit_heads = list(model.head)
+        unfit_heads = list(model.last_layers)
         model.reset_head()
     optional |= _under(own | state, tuple(unfit_heads))
     surplus = state.keys() - own.keys() - head if head & own.keys() else set()
@@ -229,6 +241,18 @@ def load_weights(model: Model, weights: Weights) -> None:
         raise SaccadeError("\n  ".join([f"{weights.path} does not fit the network:", *lines, *more]))
     fresh = _under(own, tuple(unfit_heads))
     model.load_state_dict({key: state[key] for key in fits - fresh}, strict=False)
+
+
+def _state_of(model: Model, weights: Weights) -> dict[str, Tensor]:
+    """The tensors of a file, under the names of the network or of its trunk."""
+    if not is_darknet(weights.path):
+        return weights.read()
+    if not isinstance(model.trunk, Darknet) or not hasattr(model, "outputs"):
+        raise UsageError(
+            f"{weights.path} has Darknet's weights, which fit {', '.join(list_models('yolov3*'))} and "
+            f"{', '.join(list_models('darknet*'))}"
+        )
+    return named(read_values(weights.path), model, model.trunk, weights.path)
 
 
 def _under(keys: Iterable[str], prefixes: tuple[str, ...]) -> set[str]:

@@ -26,10 +26,11 @@ class Preprocessing:
     mode    "RGB" or "L" (grey)
     mean    one a channel, of pixels scaled to [0, 1]
     std     likewise
-    frame   what is taken then: "crop" is the centre, of `size`; "whole" is all of it, scaled further down where it
-            would be larger than `size`. Whole images differ in shape, and a batch is padded at the bottom and the right
-            to the largest of them, rounded up to a multiple of 32 pixels; "windows" is all of it too, however large:
-            training takes a window of at most `size` of it, and prediction goes over it in windows where it has to
+    frame   what is taken then: "crop" is the centre, of `size`; "stretched" is all of it, whatever its shape, made as
+            large as `size`; "whole" is all of it, scaled further down where it would be larger than `size`. Whole
+            images differ in shape, and a batch is padded at the bottom and the right to the largest of them, rounded up
+            to a multiple of 32 pixels; "windows" is all of it too, however large: training takes a window of at most
+            `size` of it, and prediction goes over it in windows where it has to
     """
 
     size: Size = (224, 224)
@@ -37,7 +38,7 @@ class Preprocessing:
     mode: str = "RGB"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    frame: Literal["crop", "whole", "windows"] = "crop"
+    frame: Literal["crop", "stretched", "whole", "windows"] = "crop"
 
     def __post_init__(self) -> None:
         channels = {"RGB": 3, "L": 1}.get(self.mode)
@@ -47,8 +48,8 @@ class Preprocessing:
             raise ValueError(f"{self.mode} needs {channels} values of mean and std but got {self.mean} and {self.std}")
         if min(self.std) <= 0:
             raise ValueError(f"Preprocessing.std must be above 0 but got {self.std}")
-        if self.frame not in ("crop", "whole", "windows"):
-            raise ValueError(f"Preprocessing.frame must be crop, whole or windows but got {self.frame!r}")
+        if self.frame not in ("crop", "stretched", "whole", "windows"):
+            raise ValueError(f"Preprocessing.frame must be crop, stretched, whole or windows but got {self.frame!r}")
         if len(self.size) != 2 or min(self.size) < 1 or self.resize < (0 if self.frame == "windows" else 1):
             raise ValueError(f"size {self.size} and resize {self.resize} must be at least 1")
         if self.frame == "crop" and self.resize < max(self.size):
@@ -71,6 +72,11 @@ class Preprocessing:
         """All of the image, the shorter side scaled to `shorter` pixels, the longer one to no more than `longer`."""
         like = Preprocessing.standard((shorter, shorter), mode)
         return replace(like, size=(longer, longer), resize=shorter, frame="whole")
+
+    @staticmethod
+    def stretched(size: Size, mode: str = "RGB") -> "Preprocessing":
+        """All of the image, as large as (height, width), whatever its shape was."""
+        return replace(Preprocessing.standard(size, mode), resize=min(size), frame="stretched")
 
     @staticmethod
     def windows(side: int, mode: str = "RGB") -> "Preprocessing":
@@ -99,22 +105,26 @@ class Preprocessing:
         if self.frame == "whole":
             scale = min(self.resize / min(source), self.size[0] / source[0], self.size[1] / source[1]) * factor
             return View.identity(source).resized((max(1, round(source[0] * scale)), max(1, round(source[1] * scale))))
-        scale = self.resize / min(source)
-        scaled = (max(round(source[0] * scale), self.size[0]), max(round(source[1] * scale), self.size[1]))
+        if self.frame == "stretched":
+            scaled = self.size
+        else:
+            scale = self.resize / min(source)
+            scaled = (max(round(source[0] * scale), self.size[0]), max(round(source[1] * scale), self.size[1]))
         view = View.identity(source).resized(scaled)
         if factor != 1:
             view = view.resized((max(1, round(scaled[0] * factor)), max(1, round(scaled[1] * factor))))
         return view.centre_cropped(self.size)
 
     def scaled_to(self, side: int) -> "Preprocessing":
-        """The same for networks that look at other sizes: crops of `side` pixels that keep their share of the image, or
-        whole images whose shorter side has so many."""
+        """The same for networks that look at other sizes: crops of `side` pixels that keep their share of the image,
+        all of it stretched to so many each way, or whole images whose shorter side has so many."""
         if self.frame == "windows":
             return replace(self, resize=side)
         if self.frame == "whole":
             longest = tuple(round(side * length / self.resize) for length in self.size)
             return replace(self, size=(longest[0], longest[1]), resize=side)
-        return replace(self, size=(side, side), resize=round(side * self.resize / min(self.size)))
+        resize = side if self.frame == "stretched" else round(side * self.resize / min(self.size))
+        return replace(self, size=(side, side), resize=resize)
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,7 +107,7 @@ def test_the_head_is_what_depends_on_the_classes(build: Callable[..., Backbone])
     three, five = weightless(build, num_classes=3), weightless(build, num_classes=5)
     sizes = {key: value.shape for key, value in five.state_dict().items()}
     differ = {key for key, value in three.state_dict().items() if value.shape != sizes[key]}
-    assert differ == {key for key in sizes if key.rpartition(".")[0] in three.head}
+    assert differ == {key for key in sizes if key.rpartition(".")[0] in three.last_layers}
     assert len(differ) == 2
 
 
@@ -263,7 +263,7 @@ def test_a_new_head_of_nin_learns_from_zero() -> None:
         out = model(torch.randn(2, 3, size, size))
         assert torch.equal(out, torch.ones(2, 3))
         F.cross_entropy(out, torch.tensor([0, 1])).backward()
-        gradient = model.get_parameter(f"{model.head[0]}.weight").grad
+        gradient = model.get_parameter(f"{model.last_layers[0]}.weight").grad
         assert gradient is not None
         assert gradient.flatten(1).abs().sum(1).min() > 0
 

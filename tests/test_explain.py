@@ -243,7 +243,7 @@ def test_the_mean_of_cam_is_the_logit(name: str) -> None:
     model, inputs = trained(name), images(1)
     with torch.no_grad():
         bias = {key: value for key, value in model.state_dict().items() if value.shape == (10,) and "bias" in key}
-        head = next((value for key, value in bias.items() if key.startswith(model.head)), torch.zeros(10))
+        head = next((value for key, value in bias.items() if key.startswith(model.last_layers)), torch.zeros(10))
         wanted = model(inputs)[0, 4] - (0 if name == "squeezenet1_0" else head[4])
     torch.testing.assert_close(cam(model, inputs, 4).mean(), wanted, atol=1e-3, rtol=1e-5)
 

@@ -137,14 +137,14 @@ def test_headless_gives_pooled_features_and_has_no_classifier(name: str) -> None
     needed = {key for key, parameter in whole.named_parameters() if parameter.grad is not None}
     assert {key for key, _ in model.named_parameters()} == needed
     kept = set(whole.state_dict()) - set(model.state_dict())
-    assert any(key.startswith(tuple(f"{prefix}." for prefix in whole.head)) for key in kept)
+    assert any(key.startswith(tuple(f"{prefix}." for prefix in whole.last_layers)) for key in kept)
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_head_is_all_that_depends_on_the_number_of_classes(name: str) -> None:
     with torch.device("meta"):
         two, three = create_model(name, num_classes=2).state_dict(), create_model(name, num_classes=3).state_dict()
-        head = create_model(name).head
+        head = create_model(name).last_layers
     differ = {key for key in two if two[key].shape != three[key].shape}
     assert differ == {key for key in two if key.startswith(tuple(f"{prefix}." for prefix in head))}
 

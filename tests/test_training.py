@@ -103,7 +103,7 @@ STAGES = {
 def test_stages_by_hand(name: str) -> None:
     model = create_model(name, 3)
     found = stages_of(model)
-    assert found.keys() == {key for key, _ in model.named_parameters() if not key.startswith(model.head)}
+    assert found.keys() == {key for key, _ in model.named_parameters() if not key.startswith(model.last_layers)}
     for key, stage in found.items():
         assert stage == next(s for start, s in STAGES[name].items() if f"{key}.".startswith(start)), key
 

@@ -482,3 +482,14 @@ def test_warp_leaves_its_input_alone() -> None:
     before = pixels.copy()
     warp(pixels, scaling(0.3, 0.4), (9, 16), "bilinear", (0, 0, 0))
     assert np.array_equal(pixels, before)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 3))
+def test_quarter_turns_are_rot90_pixel_for_pixel(height: int, width: int, turns: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    view = View.identity((height, width))
+    for _ in range(turns):
+        view = view.quarter_turned()
+    assert np.array_equal(view.apply(pixels), np.rot90(pixels, turns))
+    assert np.array_equal(view.apply(pixels, interpolation="nearest"), np.rot90(pixels, turns))
+    assert not view.mirrors

@@ -23,7 +23,7 @@ from saccade.layers.stages import stage_maps
 class AlexNet(Backbone):
     """One tower, no normalisation. Maps at strides 4, 8 and 16."""
 
-    head = ("classifier.6",)
+    last_layers = ("classifier.6",)
 
     def __init__(self, num_classes: int, in_channels: int, dropout: float) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class AlexNet(Backbone):
 class AlexNet2012(Backbone):
     """Two towers that meet in conv3 and in the full connections (figure 2). Maps at strides 4, 8 and 16."""
 
-    head = ("fc8",)
+    last_layers = ("fc8",)
 
     def __init__(self, num_classes: int, in_channels: int, dropout: float) -> None:
         super().__init__()

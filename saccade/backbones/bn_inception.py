@@ -99,7 +99,7 @@ class Separable(nn.Module):
 class BNInception(Backbone):
     """Ten Inception modules (figure 5): maps at strides 2, 4, 8, 16 and 32."""
 
-    head = ("fc",)
+    last_layers = ("fc",)
 
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()

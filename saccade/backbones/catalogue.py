@@ -10,6 +10,7 @@ from torch import Tensor
 from saccade.backbones import (
     alexnet,
     bn_inception,
+    darknet,
     densenet,
     googlenet,
     inception_resnet_v2,
@@ -87,6 +88,9 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "densenet169": densenet.densenet169,
     "densenet201": densenet.densenet201,
     "densenet_bc_cifar": densenet.densenet_bc_cifar,
+    "extraction": darknet.extraction,
+    "darknet53": darknet.darknet53,
+    "darknet_tiny": darknet.darknet_tiny,
     "mobilenet_v2": mobilenet_v2.mobilenet_v2,
     "mobilenet_v3_small": mobilenet_v3.mobilenet_v3_small,
     "mobilenet_v3_large": mobilenet_v3.mobilenet_v3_large,

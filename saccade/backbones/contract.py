@@ -11,11 +11,11 @@ from saccade.structures import Preprocessing, Size
 class Backbone(nn.Module, ABC):
     """A classifier that can also hand out its feature maps.
 
-    name      in the catalogue, where it is part of something larger: whose published weights fit
-    channels  of each map, fine to coarse
-    strides   of each map: how many input pixels lie between two of its pixels
-    head      how the names of the last layers' weights begin in the state dict: what another number of classes replaces
-    auxiliary  how the names of auxiliary classifiers begin, where a network has some; a published file may lack them
+    name              in the catalogue, where it is part of something larger: whose published weights fit
+    channels          of each map, fine to coarse
+    strides           of each map: how many input pixels lie between two of its pixels
+    last_layers       how the names of those weights begin in the state dict that another number of classes replaces
+    auxiliary         how the names of auxiliary classifiers begin, where there are some; a published file may lack them
     auxiliary_weight  of their losses
 
     Built with `num_classes=0` it has no classifier, only what `maps` needs: `forward` then averages the last map over
@@ -27,7 +27,7 @@ class Backbone(nn.Module, ABC):
     name: str = ""
     input_size: Size = (224, 224)
     in_channels: int = 3
-    head: ClassVar[tuple[str, ...]]
+    last_layers: ClassVar[tuple[str, ...]]
     auxiliary: ClassVar[tuple[str, ...]] = ()
     auxiliary_weight: ClassVar[float] = 0.0
 
@@ -37,7 +37,7 @@ class Backbone(nn.Module, ABC):
     def reset_head(self) -> None:
         """Start the last layer at zero, for new classes: in a few hundred steps a random start is never forgotten."""
         for name, parameter in self.named_parameters():
-            if name.startswith(tuple(f"{prefix}." for prefix in self.head)):
+            if name.startswith(tuple(f"{prefix}." for prefix in self.last_layers)):
                 nn.init.zeros_(parameter)
 
     @property

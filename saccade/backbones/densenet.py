@@ -126,7 +126,7 @@ class DenseNet(Backbone):
     memory_efficient  in training, compute what the 1 x 1 convolutions read again for the gradients, and do not keep it
     """
 
-    head = ("classifier",)
+    last_layers = ("classifier",)
 
     def __init__(
         self,

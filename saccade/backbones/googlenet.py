@@ -139,7 +139,7 @@ class GoogLeNet(Backbone):
     auxiliary_pool  builds what gives an auxiliary classifier its 4 x 4 pixels
     """
 
-    head = ("fc", "aux1.fc2", "aux2.fc2")
+    last_layers = ("fc", "aux1.fc2", "aux2.fc2")
     auxiliary = ("aux1", "aux2")
     auxiliary_weight = 0.3  # section 5
 
@@ -223,7 +223,7 @@ def _he(model: GoogLeNet) -> GoogLeNet:
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            if name in model.head:
+            if name in model.last_layers:
                 nn.init.normal_(module.weight, std=0.01)
             else:
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")

@@ -143,7 +143,7 @@ class InceptionResNetV2(Backbone):
     """Forty residual modules: maps at strides 2, 4, 8, 16 and 32, the last of 35 x 35, 17 x 17 and 8 x 8 pixels."""
 
     input_size = (299, 299)
-    head = ("classif",)
+    last_layers = ("classif",)
 
     def __init__(self, num_classes: int, in_channels: int, dropout: float) -> None:
         super().__init__()

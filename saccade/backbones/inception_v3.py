@@ -155,7 +155,7 @@ class InceptionV3(Backbone):
     """Eleven modules: maps at strides 2, 4, 8, 16 and 32, the last of 35 x 35, 17 x 17 and 8 x 8 pixels."""
 
     input_size = (299, 299)
-    head = ("fc", "AuxLogits.fc")
+    last_layers = ("fc", "AuxLogits.fc")
     auxiliary = ("AuxLogits",)
     auxiliary_weight = 0.4
 

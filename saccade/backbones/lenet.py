@@ -19,7 +19,7 @@ class LeNet(Backbone):
 
     input_size = (32, 32)
     in_channels = 1
-    head = ("fc3",)
+    last_layers = ("fc3",)
 
     def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
         super().__init__()

@@ -58,7 +58,7 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(Backbone):
     """Table 2; `stages` are the ends (exclusive) in `features` of the maps at strides 2, 4, 8, 16 and 32."""
 
-    head = ("classifier.1",)
+    last_layers = ("classifier.1",)
 
     def __init__(self, num_classes: int, in_channels: int, dropout: float) -> None:
         super().__init__()

@@ -118,7 +118,7 @@ class MobileNetV3(Backbone):
     hidden  channels between the pooled features and the logits
     """
 
-    head = ("classifier.3",)
+    last_layers = ("classifier.3",)
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from saccade.layers.stages import stage_maps
 class NIN(Backbone):
     """The ImageNet network: perceptron layers of 11 x 11, 5 x 5, 3 x 3 and 3 x 3. Maps at strides 4, 8, 16 and 32."""
 
-    head = ("features.26",)
+    last_layers = ("features.26",)
 
     def __init__(self, num_classes: int, in_channels: int, dropout: float) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class CifarNIN(Backbone):
     """The CIFAR-10 network: perceptron layers of 5 x 5, 5 x 5 and 3 x 3. Maps at strides 1, 2 and 4."""
 
     input_size = (32, 32)
-    head = ("features.20",)
+    last_layers = ("features.20",)
 
     def __init__(self, num_classes: int, in_channels: int, dropout: float) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ class SpatialPyramid(nn.Module):
 class PReLUNet(Backbone):
     """A 7 x 7 layer and three stages of `count` 3 x 3 layers (table 3). Maps at strides 2, 4, 8 and 16."""
 
-    head = ("fc3",)
+    last_layers = ("fc3",)
 
     def __init__(
         self, widths: tuple[int, int, int], count: int, num_classes: int, in_channels: int, dropout: float

@@ -16,7 +16,7 @@ class Probed(Backbone):
     layer    which of its maps, fine to coarse; -1 for the last
     """
 
-    head = ("linear",)
+    last_layers = ("linear",)
 
     def __init__(self, encoder: Backbone, num_classes: int, layer: int = -1) -> None:
         super().__init__()

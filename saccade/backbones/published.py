@@ -38,6 +38,7 @@ class Published:
 
 
 INCEPTION = (0.5, 0.5, 0.5)
+SSD_MEAN = (0.48235, 0.45882, 0.40784)
 
 
 def _torchvision(
@@ -116,6 +117,19 @@ def _detector(file: str, **results: float) -> Published:
     )
 
 
+def _darknet(file: str, sha256: str, **results: float) -> Published:
+    """A file of Darknet's, trained on COCO; its networks take pixels from 0 to 1 as they are."""
+    plain = replace(Preprocessing.whole(416, 416), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return Published(
+        url=f"https://pjreddie.com/media/files/{file}",
+        sha256=sha256,
+        licence="public domain (Darknet); COCO terms",
+        preprocessing=plain,
+        classes="coco_80",
+        results={f"box/{name}": value for name, value in results.items()},
+    )
+
+
 def _segmenter(file: str, mean_iou: float) -> Published:
     """A file of torchvision's, trained on those of COCO's train2017 images that show one of Pascal VOC's classes."""
     return Published(
@@ -139,7 +153,7 @@ WEIGHTS: dict[str, dict[str, Published]] = {
             "https://download.pytorch.org/models/vgg16_features-amdegroot-88682ab5.pth",
             "88682ab5",
             "BSD-3-Clause (code); ImageNet terms",
-            Preprocessing(mean=(0.48235, 0.45882, 0.40784), std=(1 / 255, 1 / 255, 1 / 255)),
+            Preprocessing(mean=SSD_MEAN, std=(1 / 255, 1 / 255, 1 / 255)),
         ),
     },
     "vgg19": {"imagenet": _torchvision("vgg19-dcbb9e9d.pth", 72.376, 90.876)},
@@ -214,6 +228,19 @@ WEIGHTS: dict[str, dict[str, Published]] = {
     "keypointrcnn_resnet50_fpn": {
         "coco": _detector("keypointrcnn_resnet50_fpn_coco-fc266e95.pth", box=54.6, keypoint=65.0),
     },
+    "ssd300_vgg16": {
+        "coco": Published(
+            "https://download.pytorch.org/models/ssd300_vgg16_coco-b556d3b4.pth",
+            "b556d3b4",
+            "BSD-3-Clause (code); COCO terms",
+            replace(Preprocessing.stretched((300, 300)), mean=SSD_MEAN, std=(1 / 255, 1 / 255, 1 / 255)),
+            "coco",
+            results={"box/AP": 25.1},
+        )
+    },
+    # Each at 416 pixels, as Darknet's page states them.
+    "yolov3": {"coco": _darknet("yolov3.weights", "523e4e69e1d01539", AP50=55.3)},
+    "yolov3_tiny": {"coco": _darknet("yolov3-tiny.weights", "dccea06f59b781ec", AP50=33.1)},
     "fcn_resnet50": {"coco": _segmenter("fcn_resnet50_coco-1167a1af.pth", 60.5)},
     "fcn_resnet101": {"coco": _segmenter("fcn_resnet101_coco-7ecb50ca.pth", 63.7)},
     "deeplabv3_resnet50": {"coco": _segmenter("deeplabv3_resnet50_coco-cd0a2569.pth", 66.4)},

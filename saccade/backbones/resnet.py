@@ -149,7 +149,7 @@ class ResNet(Backbone):
     counts  of blocks in each
     """
 
-    head = ("fc",)
+    last_layers = ("fc",)
 
     def __init__(self, block: Block, width: int, counts: Sequence[int], num_classes: int, in_channels: int) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ class CifarResNet(Backbone):
     """The CIFAR-10 networks (section 4.2): three stages of n blocks with 16, 32 and 64 channels."""
 
     input_size = (32, 32)
-    head = ("fc",)
+    last_layers = ("fc",)
 
     def __init__(self, block: Block, depth: int, num_classes: int, in_channels: int) -> None:
         super().__init__()

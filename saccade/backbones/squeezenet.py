@@ -46,7 +46,7 @@ class Fire(nn.Module):
 class SqueezeNet(Backbone):
     """Eight fire modules; `stages` are the ends (exclusive) in `features` of the maps at strides 2, 4, 8 and 16."""
 
-    head = ("classifier.1",)
+    last_layers = ("classifier.1",)
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ class Encoded(Protocol):
     @property
     def trunk(self) -> Backbone: ...
 
-    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
 
 
 def stages_of(model: Encoded) -> dict[str, int]:
@@ -25,8 +25,10 @@ def stages_of(model: Encoded) -> dict[str, int]:
 
     Asked of the gradients, so that it is true of every network, however its modules are nested and named.
     """
-    prefix = next(name for name, module in model.named_modules() if module is model.trunk)
-    return {f"{prefix}.{name}" if prefix else name: stage for name, stage in _own_stages(model.trunk).items()}
+    # By identity: an encoder may be nested anyhow, or be parts that the network has under other names.
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    trunk = model.trunk
+    return {names[id(trunk.get_parameter(own))]: stage for own, stage in _own_stages(trunk).items()}
 
 
 def _own_stages(model: Backbone) -> dict[str, int]:
@@ -39,7 +41,7 @@ def _own_stages(model: Backbone) -> dict[str, int]:
         for name, gradient in zip(names, gradients, strict=True):
             if gradient is not None:
                 found.setdefault(name, stage)
-    head = tuple(f"{prefix}." for prefix in model.head)
+    head = tuple(f"{prefix}." for prefix in model.last_layers)
     stages = {name: found.get(name, len(maps)) for name in names if not name.startswith(head)}
     # Without gaps: between two maps there may be but a pooling.
     places = {stage: place for place, stage in enumerate(sorted(set(stages.values())))}

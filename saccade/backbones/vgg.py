@@ -32,7 +32,7 @@ class VGG(Backbone):
     third_kernel  size of the third filter of a stage
     """
 
-    head = ("classifier.6",)
+    last_layers = ("classifier.6",)
 
     def __init__(
         self,

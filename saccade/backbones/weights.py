@@ -1,6 +1,7 @@
 """Published weights: where they are, whether the file is what it should be, and how they like their images.
 
-A file is looked for in the folder SACCADE_WEIGHTS (MODEL-NAME*.safetensors or .pth), then in the cache, then fetched.
+A file is looked for in the folder SACCADE_WEIGHTS (MODEL-NAME*.safetensors, .pth or .weights), then in the cache, then
+fetched.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from saccade.backbones.darknet_weights import is_darknet
 from saccade.backbones.published import WEIGHTS, Published, State
 from saccade.errors import SaccadeError, UsageError, unknown
 from saccade.progress import Progress
@@ -40,7 +42,7 @@ class Weights:
     convert: Callable[[State], State] | None = None
 
     def read(self) -> State:
-        """The tensors, under the network's names.
+        """The tensors, under the network's names; of a file of Darknet's, which has no names, see `darknet_weights`.
 
         Raises SaccadeError when the file is damaged or holds something else.
         """
@@ -51,19 +53,21 @@ class Weights:
 def resolve(model: str, weights: str | Path) -> Weights:
     """The file of these weights, fetched if need be.
 
-    weights  a published name ("imagenet") or the path of a .safetensors or .pth file
+    weights  a published name ("imagenet") or the path of a .safetensors or .pth file, or of Darknet's .weights
 
     Raises UsageError for a name that is not published, SaccadeError when the file cannot be had or is not intact.
     """
     text = str(weights)
-    if Path(text).suffix in (".safetensors", ".pth", ".pt"):
+    if Path(text).suffix in (".safetensors", ".pth", ".pt") or is_darknet(Path(text)):
         if not Path(text).is_file():
             raise UsageError(f"There is no weights file {text}")
         # A published file that somebody fetched has its peculiarities wherever it lies.
         published = (entry for entry in WEIGHTS.get(model, {}).values() if entry.url.endswith(f"/{Path(text).name}"))
         return _described(Path(text), next(published, None))
     if Path(text).is_file():
-        raise UsageError(f"{text} is not a file of weights: expected one that ends in .safetensors, .pth or .pt")
+        raise UsageError(
+            f"{text} is not a file of weights: expected one that ends in .safetensors, .pth, .pt or .weights"
+        )
     published = WEIGHTS.get(model, {}).get(text)
     if found := _on_the_shelf(model, text):
         return _described(found, published)
@@ -86,7 +90,7 @@ def at_hand(model: str, weights: str) -> bool:
 def _on_the_shelf(model: str, weights: str) -> Path | None:
     """The file in the folder that SACCADE_WEIGHTS names."""
     shelf = os.environ.get("SACCADE_WEIGHTS")
-    for suffix in ("safetensors", "pth") if shelf else ():
+    for suffix in ("safetensors", "pth", "weights") if shelf else ():
         for found in sorted(Path(str(shelf)).glob(f"{model}-{weights}*.{suffix}")):
             # "imagenet" must not pick up a file of "imagenet_v2".
             if not found.name.startswith(f"{model}-{weights}_"):

@@ -25,7 +25,7 @@ def _pool() -> nn.MaxPool2d:
 class ZFNet(Backbone):
     """Five convolutions, all channels connected, and three full connections. Maps at strides 2, 4, 8 and 16."""
 
-    head = ("fc8",)
+    last_layers = ("fc8",)
 
     def __init__(self, num_classes: int, in_channels: int, dropout: float) -> None:
         super().__init__()

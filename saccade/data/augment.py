@@ -12,6 +12,7 @@ from saccade.data import colour_ops, policy_steps
 from saccade.data.colour_ops import GREY
 from saccade.data.decode import Picture, render
 from saccade.data.policy_steps import Step
+from saccade.errors import UsageError
 from saccade.geometry import field as fields
 from saccade.geometry.affine import translation
 from saccade.geometry.view import Size, View
@@ -54,6 +55,7 @@ class Augmentation(BaseModel):
     aspect              the least and most of a crop's width : height, relative to square
     shift               at most this share of the width and height, in whole network pixels
     flip                probability of mirroring left to right; flip_vertical likewise, top to bottom
+    quarter_turn        probability of turning by 90 degrees, pixel for pixel; with both mirrors all eight ways
     rotate              at most this many degrees either way; shear likewise
     scale               smallest and largest factor about the centre
     zoom                smallest and largest factor on the image's size; of whole images the frame grows with it, of
@@ -82,6 +84,7 @@ class Augmentation(BaseModel):
     shift: Share = 0.0
     flip: Share = 0.0
     flip_vertical: Share = 0.0
+    quarter_turn: Share = 0.0
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     shear: Annotated[float, Field(ge=0, le=60)] = 0.0
     scale: Limits = (1.0, 1.0)
@@ -156,9 +159,20 @@ class Augmentation(BaseModel):
             view = preprocessing.view(source, zoom)
         else:
             view = self._random_crop(source, rng)
-            size = preprocessing.size if preprocessing.frame == "crop" else preprocessing.view(view.size, zoom).size
+            size = (
+                preprocessing.size
+                if preprocessing.frame in ("crop", "stretched")
+                else preprocessing.view(view.size, zoom).size
+            )
             view = view.resized(size)
         view = view.flipped(horizontal=rng.random() < self.flip, vertical=rng.random() < self.flip_vertical)
+        if self.quarter_turn and rng.random() < self.quarter_turn:
+            view = view.quarter_turned()
+            if preprocessing.frame in ("crop", "stretched") and view.size[0] != view.size[1]:
+                raise UsageError(
+                    f"quarter_turn would make {view.size[0]} x {view.size[1]} pixels of what is seen; leave it "
+                    f"out, or choose a square --size"
+                )
         if self.rotate or self.shear or self.scale != (1.0, 1.0):
             factor = _log_uniform(self.scale, rng)
             view = view.turned(rng.uniform(-self.rotate, self.rotate), rng.uniform(-self.shear, self.shear), factor)

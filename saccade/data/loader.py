@@ -126,7 +126,7 @@ class Loader:
             )
         self.dataset, self.shuffle, self.rank, self.world = dataset, shuffle, rank, world
         self.workers = workers
-        alone = dataset.preprocessing.frame != "crop" and not shuffle
+        alone = dataset.preprocessing.frame in ("whole", "windows") and not shuffle
         self.batch_size = 1 if alone else min(batch_size, len(dataset))
         if shuffle and self.batch_size % world:
             raise SaccadeError(

@@ -77,6 +77,11 @@ class View:
         down = (-1.0, float(height)) if vertical else (1.0, 0.0)
         return self.then(Affine(a=across[0], c=across[1], e=down[0], f=down[1]))
 
+    def quarter_turned(self) -> "View":
+        """Turned by 90 degrees counter-clockwise, pixel for pixel; height and width swap."""
+        height, width = self.size
+        return self.then(Affine(a=0.0, b=1.0, d=-1.0, e=0.0, f=float(width)), (width, height))
+
     def turned(self, degrees: float, shear: float = 0.0, factor: float = 1.0) -> "View":
         """Rotated counter-clockwise, slanted along x (both in degrees) and scaled about its centre."""
         angle, slant = math.radians(degrees), math.tan(math.radians(shear))

@@ -161,6 +161,7 @@ def _samples(train: Dataset, classes: tuple[str, ...]) -> Pictures:
     (height, width), own = train.preprocessing.size, train.preprocessing
     sizes = {
         "crop": f"{height} x {width}",
+        "stretched": f"all of it, stretched to {height} x {width}",
         "whole": f"about {own.resize} on the shorter side",
         "windows": f"windows of at most {height} x {width}",
     }

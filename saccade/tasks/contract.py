@@ -17,14 +17,14 @@ Preprocessor = Callable[[Tensor], Tensor]
 class OnBackbone(nn.Module, ABC):
     """A network that is built on a backbone and says something else than one class an image.
 
-    head         how the names of the weights begin that another number of classes replaces
+    last_layers  how the names of the weights begin that another number of classes replaces
     auxiliary    how the names of what only a loss asks for begin; a published file may lack them
     num_classes  K
     """
 
     input_size: Size
     in_channels: int = 3
-    head: ClassVar[tuple[str, ...]]
+    last_layers: ClassVar[tuple[str, ...]]
     auxiliary: ClassVar[tuple[str, ...]] = ()
 
     num_classes: int
@@ -41,10 +41,10 @@ class OnBackbone(nn.Module, ABC):
     def reset_head(self, prefixes: Sequence[str] | None = None) -> None:
         """Start what names the classes at zero, for new ones.
 
-        prefixes  of `head`, those to start anew; None for all
+        prefixes  of `last_layers`, those to start anew; None for all
         """
         for name, parameter in self.named_parameters():
-            if name.startswith(tuple(f"{prefix}." for prefix in (self.head if prefixes is None else prefixes))):
+            if name.startswith(tuple(f"{prefix}." for prefix in (self.last_layers if prefixes is None else prefixes))):
                 nn.init.zeros_(parameter)
 
 

@@ -20,9 +20,7 @@ from saccade.backbones.contract import Backbone
 from saccade.backbones.resnet import ResNet
 from saccade.backbones.vgg import vgg16
 from saccade.errors import UsageError
-from saccade.geometry import boxes as geometry
 from saccade.geometry.box_coding import Weights, decode, encode
-from saccade.geometry.nms import nms
 from saccade.layers.feature_pyramid import FeaturePyramid
 from saccade.layers.roi_pool import roi_pool
 from saccade.structures import Instances, Size
@@ -31,6 +29,7 @@ from saccade.tasks.detect.contract import Detections, Detector
 from saccade.tasks.detect.matching import match, sample
 from saccade.tasks.detect.proposals import BETA, RegionProposals
 from saccade.tasks.detect.roi_heads import FullyConnected, LastStage, RoiHeads, TwoLayers
+from saccade.tasks.detect.select import select
 
 THINGS = 0.25  # at most so much of the proposals in the loss are things (Girshick 2015, section 2.3)
 SPREAD: Weights = (10.0, 10.0, 5.0, 5.0)  # one over how much the moves of the boxes vary
@@ -93,7 +92,7 @@ class FasterRCNN(Detector):
     sampled    proposals an image in the losses
     """
 
-    head = ("roi_heads.box_predictor",)
+    last_layers = ("roi_heads.box_predictor",)
 
     def __init__(
         self,
@@ -161,14 +160,7 @@ class FasterRCNN(Detector):
         counts, found = [len(own) for own in proposals], []
         shares = logits.float().softmax(1).split(counts)
         for own, share, size in zip(boxes.split(counts), shares, sizes, strict=True):
-            scores, places = share[:, 1:], (share[:, 1:] > SURE).nonzero()
-            labels = places[:, 1]
-            candidates = geometry.clip(own[places[:, 0], labels + 1], size)
-            scores = scores[places[:, 0], labels]
-            there = ((candidates[:, 2:] - candidates[:, :2]) >= 0.01).all(dim=1)
-            candidates, scores, labels = candidates[there], scores[there], labels[there]
-            kept = nms(candidates, scores, OVERLAP, labels)[:MOST]
-            found.append(Detections(candidates[kept], scores[kept], labels[kept]))
+            found.append(select(own[:, 1:], share[:, 1:], size, SURE, OVERLAP, MOST))
         return found
 
     def describe(self, maps: Sequence[Tensor], found: list[Detections]) -> list[Detections]:

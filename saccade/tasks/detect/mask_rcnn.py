@@ -46,7 +46,7 @@ class MaskRCNN(FasterRCNN):
     pyramid it has four convolutions of its own (right)."""
 
     finds = ("box", "mask")
-    head = ("roi_heads.box_predictor", "roi_heads.mask_predictor.mask_fcn_logits")
+    last_layers = ("roi_heads.box_predictor", "roi_heads.mask_predictor.mask_fcn_logits")
 
     def __init__(self, *parts: *Parts, sampled: int = 512) -> None:
         super().__init__(*parts, sampled=sampled)
@@ -113,7 +113,7 @@ class KeypointRCNN(FasterRCNN):
     """
 
     finds = ("box", "keypoints")
-    head = ("roi_heads.box_predictor", "roi_heads.keypoint_predictor")
+    last_layers = ("roi_heads.box_predictor", "roi_heads.keypoint_predictor")
 
     def __init__(
         self, *parts: *Parts, num_keypoints: int = 17, depth: int = 8, sampled: int = 512, margin: float = 0.0

@@ -113,7 +113,7 @@ def vgg_encoder(backbone: str, in_channels: int, options: Mapping[str, Any] | No
 class DeconvNet(Segmenter):
     """VGG down to a vector of each 7 x 7 window of its last map, and up again."""
 
-    head = ("score",)
+    last_layers = ("score",)
 
     def __init__(self, body: VGG, num_classes: int, hidden: int, tied: bool) -> None:
         super().__init__()

@@ -89,7 +89,7 @@ class FCN(Segmenter):
     hidden   units of fc6 and fc7, on a VGG
     """
 
-    head = ("score_fr", "score_pool4", "score_pool3", "upscore2", "upscore_pool4")
+    last_layers = ("score_fr", "score_pool4", "score_pool3", "upscore2", "upscore_pool4")
 
     def __init__(self, body: Backbone, stride: int, num_classes: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ class Dilated(Segmenter):
 
     multiple = 1
     grid = 8
-    head = ("classifier.4", "aux_classifier.4")
+    last_layers = ("classifier.4", "aux_classifier.4")
     auxiliary = ("aux_classifier",)
     auxiliary_weight = 0.5
 

@@ -45,7 +45,7 @@ class PyramidPooling(nn.Module):
 class PSPNet(Dilated):
     """Pyramid pooling on a dilated backbone."""
 
-    head = ("classifier.5", "aux_classifier.4")
+    last_layers = ("classifier.5", "aux_classifier.4")
     sees_all = True
     auxiliary_weight = 0.4
 

@@ -23,7 +23,7 @@ from saccade.tasks.segment.deconvnet import Mirror, pooled, vgg_encoder
 class SegNet(Segmenter):
     """A VGG and its mirror image, whose last layer names the classes."""
 
-    head = ("score",)
+    last_layers = ("score",)
 
     def __init__(self, body: VGG, num_classes: int, tied: bool) -> None:
         super().__init__()

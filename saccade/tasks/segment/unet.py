@@ -42,7 +42,7 @@ def _pair(channels: int, out: int, padding: int, batch_norm: bool) -> nn.Sequent
 class Contraction(Backbone):
     """The way down (figure 1, left): maps at strides 1, 2, 4, 8 and 16, unpadded ones smaller by their borders."""
 
-    head = ()
+    last_layers = ()
     name = "unet"
 
     def __init__(self, width: int, in_channels: int, padding: int, batch_norm: bool, dropout: float) -> None:
@@ -74,7 +74,7 @@ class UNet(Segmenter):
     padded  whether filters see zeros beyond the border, so that every map has the size of its bridge
     """
 
-    head = ("score",)
+    last_layers = ("score",)
     multiple = grid = 2**DEPTH
 
     def __init__(
@@ -125,7 +125,7 @@ class UNetOnBackbone(Segmenter):
     widths  channels on the way up, coarse to fine
     """
 
-    head = ("score",)
+    last_layers = ("score",)
 
     def __init__(self, body: Backbone, num_classes: int, widths: Sequence[int]) -> None:
         super().__init__()

@@ -1,0 +1,469 @@
+"""Detectors that look once: equal to the published ones, each loss by hand, able to learn, and thrown by nothing."""
+
+import math
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from saccade.data.formats.scenes import scenes
+from saccade.data.loader import Dataset, Loader, collate
+from saccade.errors import UsageError
+from saccade.geometry.boxes import iou
+from saccade.layers.preprocess import Preprocess
+from saccade.models import create_model, create_task
+from saccade.structures import Instances, Preprocessing, Size
+from saccade.tasks.detect import aligned, ssd, yolov1, yolov3
+from saccade.tasks.detect.one_look import OneLook
+from saccade.tasks.detect.select import select
+from saccade.tasks.detect.task import Aim
+from saccade.training.loop import evaluate
+
+ANCHORS = [(14, 20), (20, 28), (26, 34), (30, 42), (40, 50), (50, 60)]
+SMALL: dict[str, dict[str, Any]] = {
+    "aligned": {"backbone": "resnet18", "width": 32},
+    "ssd": {"backbone": "resnet18", "width": 32, "side": 96, "count": 5},
+    "yolov1": {"backbone": "resnet18", "width": 64, "hidden": 128, "dropout": 0.0},
+    "yolov3": {"backbone": "resnet18", "anchors": [*ANCHORS, (60, 70), (70, 80), (90, 90)]},
+    "yolov3_tiny": {"anchors": ANCHORS},
+}
+
+
+def small(name: str, classes: int = 3, **options: Any) -> OneLook:
+    torch.manual_seed(0)
+    model = create_model(name, classes, **SMALL[name] | options)
+    assert isinstance(model, OneLook)
+    return model
+
+
+def truth_of(boxes: list[list[float]], labels: list[int], size: Size) -> Instances:
+    return Instances(size, np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(labels, dtype=np.int64))
+
+
+def answering(model: OneLook, said: Any) -> OneLook:
+    """The network, saying this."""
+    model.forward = lambda inputs: said  # pyright: ignore[reportAttributeAccessIssue]
+    return model
+
+
+# --- SSD --------------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_ssd_equals_the_published_one(golden: tuple[ModuleType, dict[str, Any]]) -> None:
+    fill, references = golden
+    reference = references["ssd300_vgg16"]
+    model = create_model("ssd300_vgg16")
+    assert isinstance(model, ssd.SSD)
+    assert sum(parameter.numel() for parameter in model.parameters()) == reference["params"]
+    assert (len(model.state_dict()), fill.signature(model)) == (reference["entries"], reference["signature"])
+    batch, channels, height, width = reference["input"]
+    inputs = fill.image(height, width, channels, batch)
+    maps = fill.fill(model).backbone(inputs)
+    defaults, logits, moves = model(inputs)
+    got = {f"features.{level}": one for level, one in enumerate(maps)}
+    got |= {"anchors": defaults, "logits": logits, "deltas": moves}
+    assert set(got) == set(reference["output"])
+    for part, expected in reference["output"].items():
+        found = fill.digest(got[part])
+        assert found["shape"] == expected["shape"], part
+        assert np.abs(np.subtract(found["values"], expected["values"])).max() < 5e-5 * expected["std"], part
+        assert found["std"] == pytest.approx(expected["std"], rel=1e-5), part
+
+
+def test_ssd512_has_the_papers_default_boxes() -> None:
+    """24,564 of them (table 7 of the paper's longer form, SSD512)."""
+    with torch.device("meta"):
+        model = ssd.ssd512_vgg16()
+        maps = model.backbone(torch.empty(1, 3, 512, 512))
+    assert [tuple(one.shape[2:]) for one in maps] == [(side, side) for side in (64, 32, 16, 8, 4, 2, 1)]
+    assert sum(one.shape[2] * one.shape[3] * level.each for one, level in zip(maps, model.levels, strict=True)) == 24564
+
+
+def test_default_boxes_of_two_by_two_places() -> None:
+    level = ssd.Level((2.0,), 0.25, 0.36)
+    got = ssd.default_boxes([torch.zeros(1, 1, 2, 2)], [level], (100, 200), 300)
+    assert got.shape == (16, 4)
+    # Of the second place of the first row, at (150, 25): a square of the share 0.25, one of 0.3, and two oblongs.
+    wide, high = 0.25 * math.sqrt(2), 0.25 / math.sqrt(2)
+    for box, (across, down) in zip(
+        got[4:8].tolist(), [(0.25, 0.25), (0.3, 0.3), (wide, high), (high, wide)], strict=True
+    ):
+        assert box == pytest.approx([150 - 100 * across, 25 - 50 * down, 150 + 100 * across, 25 + 50 * down])
+
+
+def test_every_thing_has_a_default_box() -> None:
+    defaults = torch.tensor([[0.0, 0, 10, 10], [10, 0, 20, 10], [0, 10, 10, 20], [10, 10, 20, 20]])
+    # The first overlaps the first box by 0.81, the second it too but less; the third lies outside of all.
+    truths = torch.tensor([[0.0, 0, 9, 9], [0, 0, 10, 4], [100, 100, 110, 110]])
+    assert ssd.match_defaults(defaults, truths).tolist() == [0, -1, -1, -1]
+    # One that reaches into its neighbour gets that where its best is taken.
+    truths = torch.tensor([[0.0, 0, 9, 9], [0, 0, 12, 4]])
+    assert ssd.match_defaults(defaults, truths).tolist() == [0, 1, -1, -1]
+    assert ssd.match_defaults(defaults, truths[:0]).tolist() == [-1] * 4
+    # From an overlap of a half on a box stands for a thing, besides the best one.
+    truths = torch.tensor([[0.0, 0, 20, 10]])
+    assert ssd.match_defaults(defaults, truths).tolist() == [0, 0, -1, -1]
+
+
+def test_three_times_as_much_of_the_hardest_background() -> None:
+    losses = torch.tensor([[9.0, 1, 5, 2, 4, 3], [1.0, 2, 3, 4, 5, 6]])
+    things = torch.tensor([[True, False, False, False, False, False], [False] * 6])
+    assert ssd.hardest(losses, things).tolist() == [[False, False, True, False, True, True], [False] * 6]
+
+
+def test_the_losses_of_ssd_by_hand() -> None:
+    """A grid of 2 x 2 places with one default box each, one thing, and one image without."""
+    model = small("ssd", 2)
+    defaults = torch.tensor([[0.0, 0, 10, 10], [10, 0, 20, 10], [0, 10, 10, 20], [10, 10, 20, 20]])
+    logits = torch.tensor([[[0.5, 1.0, 2.0], [3.0, 0.0, 1.0], [0.0, 0.0, 4.0], [1.0, 1.0, 1.0]], [[0.0, 9.0, 0.0]] * 4])
+    moves = torch.tensor([[[0.5, -0.2, 3.0, 0.1], *[[7.0] * 4] * 3], [[7.0] * 4] * 4])
+    answering(model, (defaults, logits, moves))
+    size = (20, 20)
+    got = model.losses(
+        torch.zeros(2, 3, *size), [size] * 2, [truth_of([[1, 0, 9, 10]], [1], size), truth_of([], [], size)]
+    )
+
+    def log_softmax(row: list[float], place: int) -> float:
+        return row[place] - math.log(sum(math.exp(value) for value in row))
+
+    thing = -log_softmax([0.5, 1.0, 2.0], 2)
+    background = [-log_softmax(row, 0) for row in ([3.0, 0.0, 1.0], [0.0, 0.0, 4.0], [1.0, 1.0, 1.0])]
+    assert got["class"].item() == pytest.approx(thing + sum(background))
+    # The thing has the middle of its box, 0.8 of its width and its height; moves are in tenths and fifths.
+    wanted = [0.0, 0.0, 5 * math.log(0.8), 0.0]
+    away = [abs(said - true) for said, true in zip([0.5, -0.2, 3.0, 0.1], wanted, strict=True)]
+    assert got["boxes"].item() == pytest.approx(sum(d * d / 2 if d < 1 else d - 0.5 for d in away))
+
+
+# --- YOLO -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_losses_of_yolov1_by_hand() -> None:
+    """2 x 2 cells of 50 pixels, two boxes each, three classes, one thing: all five terms."""
+    generator = torch.Generator().manual_seed(1)
+    classes, confidence = torch.rand(4, 3, generator=generator), torch.rand(4, 2, generator=generator)
+    boxes = torch.rand(4, 2, 4, generator=generator)
+    # The thing: its middle at (70, 40), 40 wide and 36 high; so it is of the second cell of the first row.
+    boxes[1] = torch.tensor([[0.5, 0.5, 0.2, 0.2], [0.3, 0.9, 0.6, 0.7]])
+    got = yolov1.loss_of(
+        yolov1.Grid(classes, confidence, boxes), truth_of([[50, 22, 90, 58]], [2], (100, 100)), (100, 100), 2
+    )
+    # The second box: its middle at (50 + 15, 45), 36 wide and 49 high, so from (47, 20.5) to (83, 69.5).
+    shared = (83 - 50) * (58 - 22)
+    overlap = shared / (36 * 49 + 40 * 36 - shared)
+    by_hand = {
+        "middles": 5 * ((0.3 - 0.4) ** 2 + (0.9 - 0.8) ** 2),
+        "sides": 5 * ((0.6 - math.sqrt(0.4)) ** 2 + (0.7 - math.sqrt(0.36)) ** 2),
+        "thing": (float(confidence[1, 1]) - overlap) ** 2,
+        "nothing": 0.5 * (sum(float(c) ** 2 for c in confidence.flatten()) - float(confidence[1, 1]) ** 2),
+        "class": sum((float(p) - true) ** 2 for p, true in zip(classes[1], (0, 0, 1), strict=True)),
+    }
+    assert {name: value.item() for name, value in got.items()} == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_yolov1_knows_the_middle_of_every_cell() -> None:
+    """What is learnt is what is said: targets decoded are the boxes again."""
+    said = torch.tensor([[[[0.4, 0.8, math.sqrt(0.4), math.sqrt(0.36)]]] * 4])
+    boxes = yolov1.boxes_of(said, (100, 100), 2)[0, :, 0]
+    assert boxes[1].tolist() == pytest.approx([50, 22, 90, 58], rel=1e-5)
+    assert boxes[2].tolist() == pytest.approx([0, 72, 40, 108], rel=1e-5)
+
+
+def test_yolov1_is_the_papers() -> None:
+    """7 x 7 x 30 numbers from 24 convolutions and two full connections."""
+    with torch.device("meta"):
+        model = create_model("yolov1")
+        said = model(torch.empty(1, 3, 448, 448))
+    assert [column[0].numel() for column in said] == [7 * 7 * 20, 7 * 7 * 2, 7 * 7 * 8]
+    assert sum(isinstance(module, nn.Conv2d) for module in model.modules()) == 24
+    assert sum(isinstance(module, nn.Linear) for module in model.modules()) == 2
+
+
+@pytest.mark.parametrize(("name", "size"), [("yolov3", 248_007_048), ("yolov3_tiny", 35_434_956)])
+def test_yolov3_has_as_many_numbers_as_the_published_files(name: str, size: int) -> None:
+    """Bytes of yolov3.weights and yolov3-tiny.weights: 20 for the header, 4 a number, means and variances too."""
+    with torch.device("meta"):
+        model = create_model(name)
+    numbers = sum(value.numel() for value in model.state_dict().values() if value.ndim)
+    assert 20 + 4 * numbers == size
+
+
+def test_yolov3_boxes_by_hand() -> None:
+    cells = yolov3.Cells(torch.tensor([[32.0, 64.0]]), torch.tensor([16.0]), torch.tensor([[20.0, 30.0]]))
+    box = yolov3.boxes_of(cells, torch.tensor([[0.0, math.log(3.0), 0.0, math.log(2.0)]]))
+    # The middle: half a cell in, and three quarters; as wide as the anchor, twice as high.
+    assert box[0].tolist() == pytest.approx([40 - 10, 76 - 30, 40 + 10, 76 + 30])
+
+
+def test_yolov3_gives_each_thing_its_likeliest_anchor() -> None:
+    model = small("yolov3_tiny")
+    cells, _ = model(torch.zeros(1, 3, 64, 96))
+    truths = torch.tensor([[10.0, 10, 24, 30], [40, 10, 90, 62], [90, 50, 95.9, 63]])
+    given = yolov3.assign(cells, truths)
+    found = {int(truth): int(place) for place, truth in zip(given.places, given.truths, strict=True)}
+    # The second is likest to (50, 60), of stride 32: its middle, (65, 36), lies in the cell at (64, 32).
+    assert cells.shapes[found[0]].tolist() == [14, 20] and cells.corners[found[0]].tolist() == [16, 16]
+    assert cells.shapes[found[1]].tolist() == [50, 60] and cells.corners[found[1]].tolist() == [64, 32]
+    assert cells.corners[found[2]].tolist() == [80, 48]
+    at = given.truths.tolist().index(1)
+    assert given.targets[at].tolist() == pytest.approx([1 / 32, 4 / 32, math.log(50 / 50), math.log(52 / 60)])
+    # What is learnt is what is said.
+    said = torch.cat([given.targets[:, :2].logit(), given.targets[:, 2:]], 1)
+    own = yolov3.Cells(*(column[given.places] for column in cells))
+    assert torch.allclose(yolov3.boxes_of(own, said), truths[given.truths], atol=1e-3)
+
+
+def test_yolov3_two_things_on_one_anchor() -> None:
+    cells, _ = small("yolov3_tiny")(torch.zeros(1, 3, 64, 64))
+    truths = torch.tensor([[2.0, 2, 15, 21], [1.0, 2, 15, 22]])
+    given = yolov3.assign(cells, truths)
+    assert given.truths.tolist() == [1], "the likelier in shape has it"
+
+
+def test_the_losses_of_yolov3_by_hand() -> None:
+    """2 x 2 cells with one of three anchors each that matters: one thing, one anchor left in peace, ten of nothing."""
+    model = small("yolov3_tiny", 2)
+    corners = torch.tensor([[0.0, 0], [16, 0], [0, 16], [16, 16]]).repeat_interleave(3, 0)
+    shapes = torch.tensor([[4.0, 4], [16, 16], [30, 30]]).repeat(4, 1)
+    cells = yolov3.Cells(corners, torch.full((12,), 16.0), shapes)
+    said = torch.zeros(1, 12, 7)
+    said[0, :, 4] = -1.0
+    # The thing's own anchor; and one whose box, of another cell, is that of the thing.
+    said[0, 1] = torch.tensor([0.5, -0.5, 0.2, 0.1, 2.0, 1.0, -3.0])
+    said[0, 4] = torch.tensor([-12.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0])
+    answering(model, (cells, said))
+    got = model.losses(torch.zeros(1, 3, 32, 32), [(32, 32)], [truth_of([[6, 2, 22, 18]], [0], (32, 32))])
+
+    def cross(logit: float, target: float) -> float:
+        probability = 1 / (1 + math.exp(-logit))
+        return -target * math.log(probability) - (1 - target) * math.log(1 - probability)
+
+    own_box = yolov3.boxes_of(cells, said)[0]
+    peace = [float(one) > 0.5 for one in iou(own_box, torch.tensor([[6.0, 2, 22, 18]]))[:, 0]]
+    assert peace[4]
+    nothing = sum(cross(-1.0, 0) for place in range(12) if place not in (1, 4) and not peace[place])
+    assert got["thing"].item() == pytest.approx(cross(2.0, 1) + nothing, rel=1e-5)
+    assert got["class"].item() == pytest.approx(cross(1.0, 1) + cross(-3.0, 0), rel=1e-5)
+    middle = cross(0.5, 14 / 16) + cross(-0.5, 10 / 16)
+    assert got["boxes"].item() == pytest.approx((2 - 256 / 1024) * (middle + 0.02 + 0.005), rel=1e-5)
+
+
+# --- aligned ----------------------------------------------------------------------------------------------------------
+
+
+def grid(*boxes: list[float], stride: float = 8.0) -> tuple[aligned.Places, Tensor]:
+    """Four places of 2 x 2, and what each says."""
+    centres = torch.tensor([[0.5, 0.5], [1.5, 0.5], [0.5, 1.5], [1.5, 1.5]]) * stride
+    return aligned.Places(centres, torch.full((4,), stride)), torch.tensor(boxes)
+
+
+def test_alignment_by_hand() -> None:
+    """The best place of a thing should say its overlap, the others less by the sixth power of theirs."""
+    places, boxes = grid([0, 0, 16, 16], [0, 0, 16, 8], [0, 0, 4, 4], [100, 100, 110, 110])
+    scores = torch.tensor([[0.5, 0.1], [0.5, 0.2], [0.5, 0.3], [0.5, 0.9]])
+    given = aligned.assign(places, boxes, scores, torch.tensor([[0.0, 0, 16, 15]]), torch.tensor([1]))
+    assert given.places.tolist() == [0, 1, 2, 3] and given.truths.tolist() == [0] * 4
+    overlaps = [240 / 256, 128 / 240, 16 / 240, 0.0]
+    alignment = [score * overlap**6 for score, overlap in zip([0.1, 0.2, 0.3, 0.9], overlaps, strict=True)]
+    expected = [one / max(alignment) * max(overlaps) for one in alignment]
+    assert given.targets.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_place_learns_from_the_thing_it_overlaps_more() -> None:
+    places, boxes = grid([0, 0, 8, 8], [8, 0, 16, 8], [0, 0, 16, 16], [8, 8, 16, 16])
+    truths = torch.tensor([[0.0, 0, 16, 16], [0, 0, 8, 8]])
+    given = aligned.assign(places, boxes, torch.full((4, 1), 0.5), truths, torch.tensor([0, 0]))
+    assert dict(zip(given.places.tolist(), given.truths.tolist(), strict=True)) == {0: 1, 1: 0, 2: 0, 3: 0}
+
+
+def test_a_thing_between_the_places_has_the_nearest() -> None:
+    places, boxes = grid(*[[0.0, 0.0, 16.0, 16.0]] * 4)
+    given = aligned.assign(places, boxes, torch.full((4, 1), 0.5), torch.tensor([[9.0, 9, 11, 11]]), torch.tensor([0]))
+    assert given.places.tolist() == [3]
+    nothing = aligned.assign(places, boxes, torch.full((4, 1), 0.5), torch.zeros(0, 4), torch.zeros(0).long())
+    assert len(nothing.places) == 0
+
+
+def test_only_so_many_places_learn_from_one_thing() -> None:
+    rows = torch.arange(8) + 0.5
+    centres = torch.stack(torch.meshgrid(rows, rows, indexing="ij")[::-1], -1).view(-1, 2) * 8
+    boxes = torch.tensor([[0.0, 0, 64, 64]]) + torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    truth = torch.tensor([[0.0, 0, 64, 64]])
+    given = aligned.assign(
+        aligned.Places(centres, torch.full((64,), 8.0)), boxes, torch.full((64, 1), 0.3), truth, torch.tensor([0])
+    )
+    assert len(given.places) == 13
+    best = iou(truth, boxes)[0].argsort(descending=True)[:13]
+    assert set(given.places.tolist()) == set(best.tolist())
+
+
+def test_many_things_are_assigned_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.arange(12) + 0.5
+    centres = torch.stack(torch.meshgrid(rows, rows, indexing="ij")[::-1], -1).view(-1, 2) * 8
+    corner = torch.rand(144, 2, generator=generator) * 80
+    boxes = torch.cat([corner, corner + 16], 1)
+    truths = boxes[::3] + torch.rand(48, 4, generator=generator)
+    labels = torch.arange(48) % 3
+    asked = (
+        aligned.Places(centres, torch.full((144,), 8.0)),
+        boxes,
+        torch.rand(144, 3, generator=generator),
+        truths,
+        labels,
+    )
+    at_once = aligned.assign(*asked)
+    monkeypatch.setattr(aligned, "PAIRS", 144 * 7)
+    for one, other in zip(at_once, aligned.assign(*asked), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_distances_are_means_and_learnt_as_shares() -> None:
+    """A distance of 2.25 strides is three quarters of 2 and a quarter of 3 (Li et al. 2020, equation 6)."""
+    at = aligned.Places(torch.tensor([[18.0, 18.0]]), torch.tensor([8.0]))
+    truth = torch.tensor([[0.0, 2.0, 34.0, 18.0]])
+    logits = torch.zeros(1, 4, aligned.BINS)
+    logits[0, :, 2], logits[0, :, 3] = math.log(3e4), math.log(1e4)
+    assert aligned.expected(logits.flatten(1))[0].tolist() == pytest.approx([2.25] * 4, rel=1e-3)
+    got = aligned._spread(logits.flatten(1), at, truth)
+    chances = logits[0, 0].log_softmax(0)
+    left = -0.75 * chances[2] - 0.25 * chances[3]
+    top = right = -chances[2]
+    bottom = -chances[0]
+    assert got.item() == pytest.approx(((left + top + right + bottom) / 4).item(), rel=1e-3)
+    assert aligned.boxes_at(at, torch.tensor([[2.25, 2.0, 2.0, 0.0]]))[0].tolist() == truth[0].tolist()
+
+
+# --- all of them ------------------------------------------------------------------------------------------------------
+
+
+def learn_by_heart(name: str, steps: int, rate: float, **options: Any) -> dict[str, float]:
+    """Eight scenes, many times over."""
+    source, side = scenes(96), 96
+    split = source.splits["train"].take(range(8))
+    model = small(name, 10, **options)
+    stretched = model.standard_preprocessing().frame == "stretched"
+    preprocessing = Preprocessing.stretched((side, side)) if stretched else Preprocessing.whole(side, side)
+    data = Dataset(split, preprocessing, known="objects")
+    batch = collate([data[0, index] for index in range(8)], preprocessing)
+    task, preprocess = create_task("detect", source.classes, model), Preprocess(preprocessing)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0)
+    inputs = preprocess(batch.images)
+    model.train()
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = rate * min(1, (step + 1) / 20) * (1 if step < 0.7 * steps else 0.1)
+        optimiser.zero_grad()
+        torch.stack(list(task.loss(model, inputs, batch).values())).sum().backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 10)
+        optimiser.step()
+    return evaluate(task, model, preprocess, Loader(data, 8, shuffle=False)).result()
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "rate"), [("aligned", 150, 2e-3), ("ssd", 70, 2e-3), ("yolov3_tiny", 80, 2e-3)]
+)
+def test_boxes_learnt_by_heart(name: str, steps: int, rate: float) -> None:
+    assert learn_by_heart(name, steps, rate)["box/AP"] > 95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "steps", "rate"), [("yolov1", 600, 5e-4), ("yolov3", 120, 1e-3)])
+def test_boxes_learnt_by_heart_in_more_time(name: str, steps: int, rate: float) -> None:
+    assert learn_by_heart(name, steps, rate)["box/AP"] > 95
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_weight_gets_a_gradient(name: str) -> None:
+    model, size = small(name), (96, 96)
+    truth = truth_of([[5, 5, 30, 40], [40, 10, 60, 30]], [0, 2], size)
+    losses = model.losses(torch.randn(2, 3, *size), [size] * 2, [truth, truth])
+    assert all(math.isfinite(value.item()) for value in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+    assert [own for own, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [],
+        [[10.0, 10.0, 11.0, 11.0], [95.0, 95.0, 96.0, 96.0]],
+        [[10.0, 10.0, 10.1, 10.1]],
+        [[0.0, 0.0, 96.0, 96.0], [0.0, 0.0, 96.0, 96.0]],
+        [[0.0, 0.0, 96.0, 1.0], [95.9, 0.0, 96.0, 96.0]],
+    ],
+    ids=["nothing", "one pixel", "a tenth of a pixel", "all of it, twice", "thin"],
+)
+def test_strange_things(name: str, boxes: list[list[float]]) -> None:
+    model, size = small(name), (96, 96)
+    nothing = truth_of([], [], size)
+    for truths in ([truth_of(boxes, [0] * len(boxes), size)] * 2, [nothing, truth_of(boxes, [1] * len(boxes), size)]):
+        model.zero_grad()
+        losses = model.losses(torch.randn(2, 3, *size), [size] * 2, truths)
+        assert all(0 <= value.item() < 2000 for value in losses.values()), losses
+        torch.stack(list(losses.values())).sum().backward()
+        for own, parameter in model.named_parameters():
+            assert parameter.grad is None or torch.isfinite(parameter.grad).all(), own
+    found = model.eval().detect(torch.randn(2, 3, *size), [size, (50, 60)])
+    for one, (height, width) in zip(found, (size, (50, 60)), strict=True):
+        assert torch.isfinite(one.boxes).all() and (one.boxes >= 0).all()
+        assert (one.boxes <= torch.tensor([width, height, width, height])).all()
+        assert (one.scores >= 0).all() and (one.scores <= 1).all() and (one.scores.diff() <= 0).all()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_box_can_be_explained(name: str) -> None:
+    """The score is a number an image, with a gradient; the class that is asked about matters."""
+    model = small(name).eval()
+    task, inputs = create_task("detect", ("x", "y", "z"), model), torch.randn(2, 3, 96, 96, requires_grad=True)
+    scores = [task.score(model, inputs, Aim(torch.tensor([10.0, 10.0, 40.0, 50.0]), label)) for label in ("x", "y")]
+    assert scores[0].shape == (2,) and not torch.equal(*scores)
+    (gradient,) = torch.autograd.grad(scores[1].sum(), inputs)
+    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["aligned", "ssd", "yolov1", "yolov3"])
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v3_small", "densenet121", "darknet53"])
+def test_any_backbone(name: str, backbone: str) -> None:
+    with torch.device("meta"):
+        model = small(name, backbone=backbone)
+    model(torch.empty(2, 3, 128, 128, device="meta"))
+    assert model.trunk.name == backbone
+
+
+def test_what_cannot_be_built() -> None:
+    with pytest.raises(UsageError, match="expected 6 anchors"):
+        create_model("yolov3_tiny", 3, anchors=[(3, 4)])
+    with pytest.raises(UsageError, match=r"needs maps of strides \(8, 16, 32\)"):
+        create_model("yolov3", 3, backbone="vgg11")
+    with pytest.raises(UsageError, match="needs maps of strides 8 to 32"):
+        create_model("aligned", 3, backbone="resnet20_cifar")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_new_classes_start_where_nothing_is_found(name: str) -> None:
+    model = small(name).eval()
+    model.reset_head()
+    found = model.detect(torch.randn(1, 3, 96, 96), [(96, 96)])
+    assert len(found[0].boxes) == 0 or float(found[0].scores.max()) < 0.4
+
+
+def test_select_leaves_classes_alone_and_keeps_the_best() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60], [-5, 90, 10, 120], [200, 0, 210, 10]])
+    scores = torch.tensor([[0.9, 0.3], [0.8, 0.7], [0.2, 0.05], [0.5, 0.0], [1.0, 1.0]])
+    got = select(boxes, scores, (100, 100), 0.1, 0.5, 10)
+    # Of the first class the second box goes, of the second class the first; the last lies beyond the image.
+    assert list(zip(got.labels.tolist(), got.scores.tolist(), strict=True)) == [
+        (0, pytest.approx(0.9)),
+        (1, pytest.approx(0.7)),
+        (0, pytest.approx(0.5)),
+        (0, pytest.approx(0.2)),
+    ]
+    assert got.boxes[2].tolist() == [0, 90, 10, 100]
+    assert len(select(boxes, scores, (100, 100), 0.1, 0.5, 2).boxes) == 2
+    few = select(boxes[:4], scores[:4], (100, 100), 0.1, 1.0, 10, before=2)
+    assert sorted(few.labels.tolist()) == [0, 0, 1, 1]
