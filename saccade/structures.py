@@ -89,6 +89,11 @@ class Preprocessing:
         return len(self.mean)
 
     @property
+    def side(self) -> int:
+        """How many pixels the network looks at, as `scaled_to` takes it."""
+        return self.resize if self.frame in ("whole", "windows") else min(self.size)
+
+    @property
     def multiple(self) -> int:
         """What the height and width of a batch are rounded up to."""
         return 32 if self.frame == "whole" else 1
@@ -329,6 +334,26 @@ class Instances:
         if self.areas is not None:
             fields["areas"] = self.areas * abs(view.determinant)
         return replace(self, **fields)
+
+
+def joined(parts: Sequence[Instances]) -> Instances:
+    """The things of several `Instances` in one image, of the size of the first.
+
+    What only some of them know (masks, keypoints) all must know, but for flags and areas, which truth may leave out.
+    """
+    fields: dict[str, Any] = {"masks": None}
+    for name in ("boxes", "labels", "scores", "keypoints", "crowd", "difficult", "areas"):
+        columns = [getattr(one, name) for one in parts]
+        there = [column for column in columns if column is not None]
+        if name in ("crowd", "difficult", "areas") and there and len(there) < len(columns):
+            default = np.nan if name == "areas" else False
+            columns = [np.full(len(p), default) if c is None else c for p, c in zip(parts, columns, strict=True)]
+        elif there and len(there) < len(columns):
+            raise ValueError(f"Instances.{name} is known of {len(there)} of {len(columns)} parts; it takes all or none")
+        fields[name] = np.concatenate(columns) if there else None
+    if any(one.masks is not None for one in parts):
+        fields["masks"] = tuple(mask for one in parts for mask in (one.masks or (None,) * len(one)))
+    return Instances(parts[0].size, **fields)
 
 
 def value_counts(values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Changes to training images that leave their meaning alone: one View, one Field and one step of colours, keyed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import cv2
@@ -36,21 +36,27 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Look(NamedTuple):
     """One image as training sees it.
 
-    image  [H, W, C] uint8, network pixels
-    view   from original pixels to network pixels
-    field  what bent the image after the view; None where nothing did
-    steps  what the policy did with it, in its order
+    image      [H, W, C] uint8, network pixels
+    view       from original pixels to network pixels
+    field      what bent the image after the view; None where nothing did
+    steps      what the policy did with it, in its order
+    by_centre  whether a thing belongs to it as long as its middle does
     """
 
     image: np.ndarray
     view: View
     field: fields.Field | None
     steps: tuple[Step, ...]
+    by_centre: bool = False
 
 
 class Augmentation(BaseModel):
     """How training images vary. Every amount at 0 (or 1 for shares and scales) means: leave that alone.
 
+    expand              how many times as wide and high a frame of the mean colour around the image may be, half of the
+                        time; SSD has 4
+    patch               probability of taking a part that overlaps some thing at least so much as was drawn, as SSD
+                        does; a thing stays where its middle is in the part
     crop                the least and most of the image's area that a random crop keeps
     aspect              the least and most of a crop's width : height, relative to square
     shift               at most this share of the width and height, in whole network pixels
@@ -79,6 +85,8 @@ class Augmentation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    expand: Annotated[float, Field(ge=1, le=16)] = 1.0
+    patch: Share = 0.0
     crop: Limits = (1.0, 1.0)
     aspect: Limits = (3 / 4, 4 / 3)
     shift: Share = 0.0
@@ -115,15 +123,28 @@ class Augmentation(BaseModel):
             raise ValueError(f"a crop keeps at most all of the image, 1.0, not {crop[1]}")
         return crop
 
-    def look(self, picture: Picture, preprocessing: Preprocessing, rng: np.random.Generator) -> Look:
-        """The image as training sees it this time: all that happens to it, in its order."""
+    def look(
+        self,
+        picture: Picture,
+        preprocessing: Preprocessing,
+        rng: np.random.Generator,
+        boxes: np.ndarray | None = None,
+        framed: Callable[[View], View] | None = None,
+    ) -> Look:
+        """The image as training sees it this time: all that happens to it, in its order.
+
+        boxes   [N, 4] xyxy, original pixels: the things in it, where they are known
+        framed  what of the view is to be seen, where that is not all of it
+        """
         steps = self.steps(rng)
-        view = self.view(picture.size, preprocessing, rng, steps)
+        view = self.view(picture.size, preprocessing, rng, steps, boxes)
+        if framed is not None:
+            view = framed(view)
         image = render(picture, view, preprocessing)
         bend = self.field(view.size, rng)
         if bend is not None:
             image = bend.apply(image, fill=[round(255 * mean) for mean in preprocessing.mean])
-        return Look(self.paint(image, preprocessing.mean, rng, steps), view, bend, steps)
+        return Look(self.paint(image, preprocessing.mean, rng, steps), view, bend, steps, self.patch > 0)
 
     def steps(self, rng: np.random.Generator) -> tuple[Step, ...]:
         """What the policy does with this image; without one nothing is drawn."""
@@ -147,18 +168,30 @@ class Augmentation(BaseModel):
         return bend
 
     def view(
-        self, source: Size, preprocessing: Preprocessing, rng: np.random.Generator, steps: Sequence[Step] = ()
+        self,
+        source: Size,
+        preprocessing: Preprocessing,
+        rng: np.random.Generator,
+        steps: Sequence[Step] = (),
+        boxes: np.ndarray | None = None,
     ) -> View:
         """Where this training image is looked at from.
 
         source  (height, width) of the upright image
         steps   what the policy does with it
+        boxes   [N, 4] xyxy, original pixels: the things in it, where they are known
         """
         zoom = 1.0 if self.zoom == (1.0, 1.0) else _log_uniform(self.zoom, rng)
-        if self.crop == (1.0, 1.0):
+        view = View.identity(source)
+        if self.expand > 1 and rng.random() < 0.5:
+            view = _expanded(view, rng.uniform(1, self.expand), rng)
+        if self.patch and rng.random() < self.patch:
+            view = _patch(view, boxes, rng)
+        if self.crop != (1.0, 1.0):
+            view = self._random_crop(view, rng)
+        if view == View.identity(source):
             view = preprocessing.view(source, zoom)
         else:
-            view = self._random_crop(source, rng)
             size = (
                 preprocessing.size
                 if preprocessing.frame in ("crop", "stretched")
@@ -183,18 +216,18 @@ class Augmentation(BaseModel):
             view = policy_steps.moved(view, steps)
         return _random_window(view, preprocessing.size, rng) if preprocessing.frame == "windows" else view
 
-    def _random_crop(self, source: Size, rng: np.random.Generator) -> View:
+    def _random_crop(self, view: View, rng: np.random.Generator) -> View:
         """A window of random area and shape (Szegedy et al. 2015, section 6); the largest centred one if none fits."""
-        height, width = source
+        height, width = view.size
         for _ in range(10):
             area = height * width * rng.uniform(*self.crop)
             aspect = _log_uniform(self.aspect, rng)
             high, wide = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
             if 0 < high <= height and 0 < wide <= width:
                 top, left = int(rng.integers(height - high + 1)), int(rng.integers(width - wide + 1))
-                return View.identity(source).cropped(top, left, (high, wide))
-        side = min(source)
-        return View.identity(source).centre_cropped((side, side))
+                return view.cropped(top, left, (high, wide))
+        side = min(view.size)
+        return view.centre_cropped((side, side))
 
     def paint(
         self, image: np.ndarray, mean: Sequence[float], rng: np.random.Generator, steps: Sequence[Step] = ()
@@ -260,6 +293,39 @@ class Augmentation(BaseModel):
             turn = np.array([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
             mixing = FROM_YIQ @ turn @ YIQ @ mixing
         return mixing
+
+
+def _expanded(view: View, factor: float, rng: np.random.Generator) -> View:
+    """The image somewhere in a frame so many times as wide and high (Liu et al. 2016, SSD, section 3.6)."""
+    height, width = (round(factor * length) for length in view.size)
+    top, left = int(rng.integers(height - view.size[0] + 1)), int(rng.integers(width - view.size[1] + 1))
+    return view.cropped(-top, -left, (height, width))
+
+
+OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def _patch(view: View, boxes: np.ndarray | None, rng: np.random.Generator) -> View:
+    """All of it, any part, or one whose overlap with some thing is at least one of OVERLAPS (Liu et al. 2016, SSD,
+    section 2.2): as likely each; all of it where 50 parts did not."""
+    choice, (height, width) = int(rng.integers(len(OVERLAPS) + 2)), view.size
+    things = np.zeros((0, 4)) if boxes is None else view.move_boxes(boxes)
+    if choice > len(OVERLAPS):
+        return view
+    for _ in range(50):
+        high, wide = (max(1, round(length * rng.uniform(0.3, 1))) for length in (height, width))
+        if not 0.5 <= wide / high <= 2:
+            continue
+        top, left = int(rng.integers(height - high + 1)), int(rng.integers(width - wide + 1))
+        if choice < len(OVERLAPS):
+            part = np.array([left, top, left + wide, top + high])
+            shared = np.minimum(things[:, 2:], part[2:]) - np.maximum(things[:, :2], part[:2])
+            shared = shared.clip(min=0).prod(axis=1)
+            union = high * wide + (things[:, 2:] - things[:, :2]).prod(axis=1) - shared
+            if not (shared >= OVERLAPS[choice] * union).any():
+                continue
+        return view.cropped(top, left, (high, wide))
+    return view
 
 
 def _random_window(view: View, size: Size, rng: np.random.Generator) -> View:

@@ -1,7 +1,7 @@
 """From images on disk to batches: `Dataset[epoch, i]` makes one sample, `Loader` serves them from worker processes."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,13 +11,16 @@ import torch
 from torch.utils.data import DataLoader
 
 from saccade import keyed
+from saccade.data import mosaic
 from saccade.data.augment import Augmentation, Look
 from saccade.data.decode import render
 from saccade.data.source import Split
 from saccade.data.targets import target_of, truth_of
 from saccade.errors import SaccadeError, UsageError
-from saccade.structures import VOID, Batch, ColourMap, Known, LabelMap, Preprocessing, Sample, Size
+from saccade.geometry.view import View
+from saccade.structures import VOID, Batch, ColourMap, Instances, Known, LabelMap, Preprocessing, Sample, Size
 
+STEP = 32  # pixels by which the sides that a network looks at differ
 POOL = 16  # batches whose images are sorted by shape together
 
 
@@ -27,6 +30,10 @@ class Dataset:
 
     augmentation  how the images vary; None shows them as they are
     known         what of all that is known of the images is asked for
+    mosaic        in so large a share of the times three others are shown with the image, in one (`data/mosaic.py`)
+    closed        from this epoch on no mosaics are made; None for never
+
+    Asked for as `dataset[epoch, index, side]` images are scaled for a network that looks at so many pixels.
     """
 
     split: Split
@@ -34,22 +41,69 @@ class Dataset:
     augmentation: Augmentation | None = None
     seed: int = 0
     known: Known = "labels"
+    mosaic: float = 0.0
+    closed: int | None = None
 
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, index = key
-        picture, id = self.split.open(index), self.split.ids[index]
-        truth = truth_of(self.split, index, picture.size, self.known)
-        mean = self.preprocessing.mean
-        beyond = [round(255 * value) for value in (mean if len(mean) == 3 else mean * 3)]
+    def __getitem__(self, key: tuple[int, ...]) -> Sample:
+        epoch, index, *side = key
+        preprocessing = self.preprocessing.scaled_to(side[0]) if side else self.preprocessing
+        id = self.split.ids[index]
         if self.augmentation is None:
-            view = self.preprocessing.view(picture.size)
-            look = Look(render(picture, view, self.preprocessing), view, None, ())
-            return Sample(look.image, target_of(self.split, truth, look, beyond), view, id, truth=truth)
-        look = self.augmentation.look(picture, self.preprocessing, self._rng(epoch, index))
-        return Sample(look.image, target_of(self.split, truth, look, beyond), look.view, id)
+            picture = self.split.open(index)
+            truth = truth_of(self.split, index, picture.size, self.known)
+            view = preprocessing.view(picture.size)
+            look = Look(render(picture, view, preprocessing), view, None, ())
+            return Sample(look.image, target_of(self.split, truth, look, self._beyond), view, id, truth=truth)
+        rng = self._rng(epoch, index)
+        if self._is_mosaic(epoch, rng):
+            image, target = self._mosaic(index, preprocessing, rng)
+            return Sample(image, target, View.identity(preprocessing.size), id)
+        look, target = self._varied(self.augmentation, index, preprocessing, rng)
+        return Sample(look.image, target, look.view, id)
+
+    @property
+    def _beyond(self) -> list[int]:
+        """The colour of what lies beyond an image, [3]."""
+        mean = self.preprocessing.mean
+        return [round(255 * value) for value in (mean if len(mean) == 3 else mean * 3)]
+
+    def _varied(
+        self,
+        augmentation: Augmentation,
+        index: int,
+        preprocessing: Preprocessing,
+        rng: np.random.Generator,
+        framed: Callable[[View], View] | None = None,
+    ) -> tuple[Look, Any]:
+        """An image as training sees it, and what is to be learnt of it."""
+        picture = self.split.open(index)
+        truth = truth_of(self.split, index, picture.size, self.known)
+        look = augmentation.look(picture, preprocessing, rng, self._boxes(index), framed)
+        return look, target_of(self.split, truth, look, self._beyond)
+
+    def _mosaic(
+        self, index: int, preprocessing: Preprocessing, rng: np.random.Generator
+    ) -> tuple[np.ndarray, Instances]:
+        """The image and three others in one."""
+        assert self.augmentation is not None
+        places = mosaic.parts(preprocessing.size, rng)
+        images, targets = [], []
+        for part, other in zip(places, [index, *rng.integers(len(self.split), size=3)], strict=True):
+            framed = partial(mosaic.framed, size=part.size, rng=rng)
+            look, target = self._varied(self.augmentation, int(other), preprocessing, rng, framed)
+            images.append(look.image)
+            targets.append(target)
+        objects = self.split.objects
+        return mosaic.assembled(images, targets, places, preprocessing.size, objects.skeleton if objects else None)
+
+    def _is_mosaic(self, epoch: int, rng: np.random.Generator) -> bool:
+        return bool(self.mosaic) and (self.closed is None or epoch < self.closed) and rng.random() < self.mosaic
+
+    def _boxes(self, index: int) -> np.ndarray | None:
+        return None if self.split.objects is None else self.split.objects[index].boxes
 
     def size(self, epoch: int, index: int) -> Size | None:
         """(height, width) of a whole training image, where that is known without opening it."""
@@ -60,7 +114,10 @@ class Dataset:
         if self.augmentation is None:
             return self.preprocessing.view(source).size
         rng = self._rng(epoch, index)
-        return self.augmentation.view(source, self.preprocessing, rng, self.augmentation.steps(rng)).size
+        if self._is_mosaic(epoch, rng):
+            return self.preprocessing.size
+        steps = self.augmentation.steps(rng)
+        return self.augmentation.view(source, self.preprocessing, rng, steps, self._boxes(index)).size
 
     def _rng(self, epoch: int, index: int) -> np.random.Generator:
         return keyed.generator(self.seed, epoch, index)
@@ -114,18 +171,28 @@ class Loader:
     shuffle     True for training: a keyed order, whole batches only (what is left over comes round in other epochs).
                 Whole images of like shape go together, as far as that leaves the order random, so that little is padded
                 False for evaluation: every image once, in order, and never one twice
+    scales      the least and the most that the images of a training batch are scaled by, all alike, drawn anew for each
+                (Redmon and Farhadi, "YOLO9000", CVPR 2017, section 2, "Multi-Scale Training")
     rank        which of `world` processes this is; each gets its own share of every batch (or of all images)
     """
 
     def __init__(
-        self, dataset: Dataset, batch_size: int, *, shuffle: bool, workers: int = 0, rank: int = 0, world: int = 1
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        workers: int = 0,
+        scales: tuple[float, float] = (1.0, 1.0),
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         if batch_size < 1 or workers < 0:
             raise UsageError(
                 f"expected a batch size of at least 1 and 0 or more workers, got {batch_size} and {workers}"
             )
         self.dataset, self.shuffle, self.rank, self.world = dataset, shuffle, rank, world
-        self.workers = workers
+        self.workers, self.scales = workers, scales
         alone = dataset.preprocessing.frame in ("whole", "windows") and not shuffle
         self.batch_size = 1 if alone else min(batch_size, len(dataset))
         if shuffle and self.batch_size % world:
@@ -133,7 +200,7 @@ class Loader:
                 f"a batch of {self.batch_size} images cannot be shared evenly by {world} processes; "
                 f"choose a batch size (and have as many images) that is a multiple of {world}"
             )
-        self._keys: list[list[tuple[int, int]]] = []
+        self._keys: list[list[tuple[int, ...]]] = []
         self._loader = DataLoader(
             _Careful(dataset),  # pyright: ignore[reportArgumentType]  (torch asks for its own base class)
             batch_sampler=self._keys,
@@ -150,11 +217,22 @@ class Loader:
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """The batches of this epoch, from step `start` on."""
-        self._keys[:] = [[(epoch, int(index)) for index in batch] for batch in self._order(epoch)[start:]]
+        sides = self._sides(epoch)
+        keys = [[(epoch, int(index), *sides(step)) for index in own] for step, own in enumerate(self._order(epoch))]
+        self._keys[:] = keys[start:]
         for batch in self._loader:
             if isinstance(batch, SaccadeError):
                 raise batch
             yield batch
+
+    def _sides(self, epoch: int) -> Callable[[int], tuple[int, ...]]:
+        """Of each step of an epoch how many pixels its network looks at; nothing where that is always the same."""
+        if not self.shuffle or self.scales == (1.0, 1.0):
+            return lambda _: ()
+        side, rng = self.dataset.preprocessing.side, keyed.generator(self.dataset.seed, epoch, "scales")
+        low, high = (max(1, round(side * factor / STEP)) for factor in self.scales)
+        drawn = rng.integers(low, high + 1, size=len(self)) * STEP
+        return lambda step: (int(drawn[step]),)
 
     def _order(self, epoch: int) -> list[np.ndarray]:
         if self.shuffle:
@@ -187,7 +265,7 @@ class _Careful:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample | SaccadeError:
+    def __getitem__(self, key: tuple[int, ...]) -> Sample | SaccadeError:
         try:
             return self.dataset[key]
         except SaccadeError as error:

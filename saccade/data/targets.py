@@ -96,7 +96,7 @@ def target_of(split: Split, truth: Any, look: Look, beyond: Sequence[int] = (0, 
     moved = move_instances(truth.take(learnt), look.view, look.field, skeleton)
     if look.field is not None or look.view.affine.b or look.view.affine.d:
         moved = tight(moved)
-    return inside(moved)
+    return inside(moved, look.by_centre)
 
 
 def tight(things: Instances) -> Instances:
@@ -110,12 +110,20 @@ def tight(things: Instances) -> Instances:
     return replace(things, boxes=boxes)
 
 
-def inside(things: Instances) -> Instances:
+def inside(things: Instances, by_centre: bool = False) -> Instances:
     """What of the things is in the image: boxes end at its edge, keypoints beyond it are not marked any more, and what
-    is all but gone is left out."""
+    is all but gone is left out.
+
+    by_centre  or, as SSD does, all whose middle lies beyond the edge
+    """
     clipped = geometry.clip(things.boxes, things.size)
     sides, before = clipped[:, 2:] - clipped[:, :2], things.boxes[:, 2:] - things.boxes[:, :2]
-    seen = (sides >= ACROSS).all(axis=1) & (sides.prod(axis=1) >= SEEN * before.prod(axis=1))
+    if by_centre:
+        middles = (things.boxes[:, :2] + things.boxes[:, 2:]) / 2
+        seen = np.all((middles >= 0) & (middles < things.size[::-1]), axis=1)
+    else:
+        seen = sides.prod(axis=1) >= SEEN * before.prod(axis=1)
+    seen &= (sides >= ACROSS).all(axis=1)
     there = replace(things, boxes=clipped)
     if things.keypoints is not None:
         points, (height, width) = things.keypoints.copy(), things.size

@@ -92,7 +92,8 @@ def make_job(
     freeze = plan(stages, card.adapt, config, norms_of(network))
     augmentation = config.augmentation if isinstance(config.augmentation, Augmentation) else None
     task = create_task(card.task, card.classes, network, card.skeleton, **_weighing(card, source, config))
-    data = Dataset(train, card.preprocessing, augmentation, config.seed, task.known)
+    closed = config.epochs - config.close_mosaic
+    data = Dataset(train, card.preprocessing, augmentation, config.seed, task.known, config.mosaic, closed)
     return Job(
         model=network,
         task=task,
@@ -115,7 +116,15 @@ def make_loader(data: Dataset, config: Config, accelerator: Accelerator, shuffle
         # Images in memory need no decoding, and a process would cost more than it gives.
         workers = 0 if isinstance(data.split.images, np.ndarray) else max(1, (os.cpu_count() or 1) - 1)
     rank, world = accelerator.process_index, accelerator.num_processes
-    return Loader(data, config.batch_size, shuffle=shuffle, workers=workers, rank=rank, world=world)
+    return Loader(
+        data,
+        config.batch_size,
+        shuffle=shuffle,
+        workers=workers,
+        scales=config.multi_scale,
+        rank=rank,
+        world=world,
+    )
 
 
 def as_evaluated(split: Split, card: Card, task: Task) -> Dataset:

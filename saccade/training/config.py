@@ -5,10 +5,12 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from saccade.data.augment import Augmentation
+from saccade.data.augment import Augmentation, Limits
 from saccade.errors import UsageError, unknown
 
-PolicyName = Literal["auto", "photo", "glyph", "rand", "trivial", "elastic", "objects", "pixels", "flipped", "none"]
+PolicyName = Literal[
+    "auto", "photo", "glyph", "rand", "trivial", "elastic", "objects", "ssd", "pixels", "flipped", "none"
+]
 
 
 class Config(BaseModel):
@@ -51,10 +53,15 @@ class Config(BaseModel):
     precision           "auto" is bfloat16 where the processor or GPU is built for it, else float32
     augmentation        "photo" (crops, mirrors, colour), "glyph" (never mirrored, for what is small and grey), "rand"
                         (RandAugment), "trivial" (TrivialAugment), "elastic", "objects" (all of the image, mirrored and
-                        of several sizes), "pixels" (mirrored, of several sizes), "flipped", "none", or a table of
-                        amounts; "auto" looks at the task and the data
-    mixup               alpha of mixup: two images and their labels in one, 0.2 for ImageNet; 0 for none
+                        of several sizes), "ssd" (parts of the image, and more than it, as SSD has them), "pixels"
+                        (mirrored, of several sizes), "flipped", "none", or a table of amounts; "auto" looks at the task
+                        and the data
+    mixup               alpha of mixup: two images and their labels in one, 0.2 for ImageNet, or two images and all the
+                        things in both, 1.5; 0 for none
     cutmix              alpha of CutMix: a piece of one image in another, 1.0; 0 for none. With both, half the batches
+    mosaic              detection: share of the images that are shown with three others, in one
+    close_mosaic        detection: the last so many epochs are without mosaics and mixup: the images as they are
+    multi_scale         detection: the least and the most that the images of a batch are scaled by, drawn for each
     size                side in pixels of what the network sees, of whole images the shorter one; None for what the
                         weights or the paper have: in segmentation as large as they are
     hold_out            share of the images kept for validation when the data has no such folder; 0 for none
@@ -98,6 +105,9 @@ class Config(BaseModel):
     augmentation: PolicyName | Augmentation = "auto"
     mixup: float = Field(0.0, ge=0)
     cutmix: float = Field(0.0, ge=0)
+    mosaic: float = Field(0.0, ge=0, le=1)
+    close_mosaic: int = Field(0, ge=0)
+    multi_scale: Limits = (1.0, 1.0)
     size: int | None = Field(None, ge=1)
     hold_out: float = Field(0.2, ge=0, lt=1)
     checkpoint_seconds: float = Field(120.0, gt=0)
@@ -117,8 +127,11 @@ OF_STAGES = frozenset({"encoder_rate", "layer_decay", "warm_start", "unfreeze", 
 # Settings that mean something for some tasks only, and which these are.
 OF_TASKS = {
     "label_smoothing": ("classify",),
-    "mixup": ("classify",),
+    "mixup": ("classify", "detect"),
     "cutmix": ("classify",),
+    "mosaic": ("detect",),
+    "close_mosaic": ("detect",),
+    "multi_scale": ("detect",),
     "class_weights": ("classify", "segment"),
     "loss": ("segment", "image_to_image"),
     "border": ("segment",),

@@ -27,7 +27,7 @@ from saccade.tasks.contract import Metric, Task
 from saccade.training.config import Config
 from saccade.training.display import Display
 from saccade.training.freeze import Freeze
-from saccade.training.mixing import mix
+from saccade.training.mixing import mix, mix_objects
 from saccade.training.optim import rate_at, rates_of, set_rates
 
 
@@ -185,9 +185,12 @@ def take_step(job: Job, network: nn.Module, batch: Batch, rate: float, epoch: in
     # Dropout and whatever else draws from torch repeats when the step is repeated.
     torch.manual_seed(keyed.seed(job.config.seed, step, job.accelerator.process_index))
     batch, config = batch.to(job.accelerator.device), job.config
-    if config.mixup or config.cutmix:
+    if (config.mixup or config.cutmix) and epoch < config.epochs - config.close_mosaic:
         rng = keyed.generator(config.seed, "mix", step, job.accelerator.process_index)
-        batch = mix(batch, len(job.task.classes), config.mixup, config.cutmix, rng)
+        if job.task.known == "objects":
+            batch = mix_objects(batch, config.mixup, rng)
+        else:
+            batch = mix(batch, len(job.task.classes), config.mixup, config.cutmix, rng)
     losses = network(batch)
     loss = torch.stack(list(losses.values())).sum()
     if math.isfinite(loss.item()):

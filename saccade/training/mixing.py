@@ -1,4 +1,4 @@
-"""Two images in one, and two labels: mixup and CutMix, on batches as they come from the loader."""
+"""Two images in one, and what is known of both: mixup and CutMix, on batches as they come from the loader."""
 
 import math
 from dataclasses import replace
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from saccade.structures import Batch
+from saccade.structures import Batch, joined
 
 
 def mix(batch: Batch, classes: int, mixup: float, cutmix: float, rng: np.random.Generator) -> Batch:
@@ -40,6 +40,24 @@ def mix(batch: Batch, classes: int, mixup: float, cutmix: float, rng: np.random.
     else:
         images = _blended(batch.images, partner, share)
     return replace(batch, images=images, targets=share * targets + (1 - share) * targets[partner])
+
+
+def mix_objects(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
+    """Every image mixed with another of the batch, with the things of both.
+
+    batch  targets one `Instances` an image
+    alpha  of the Beta distribution of the share; 1.5 in Zhang, He, Zhang, Zhang, Xie and Li, "Bag of Freebies for
+           Training Object Detection Neural Networks", arXiv:1902.04103, section 3.1
+
+    All things count alike, however faint; all images are as large as the batch, padding too.
+    """
+    share, size = float(rng.beta(alpha, alpha)), (batch.images.shape[2], batch.images.shape[3])
+    partner = rng.permutation(len(batch))
+    images = _blended(batch.images, torch.from_numpy(partner).to(batch.images.device), share)
+    own = [replace(target, size=size) for target in batch.targets]
+    pairs = zip(own, partner, strict=True)
+    targets = [one if place == other else joined([one, own[other]]) for place, (one, other) in enumerate(pairs)]
+    return replace(batch, images=images, targets=targets, views=[replace(view, size=size) for view in batch.views])
 
 
 def _blended(images: Tensor, partner: Tensor, share: float) -> Tensor:
