@@ -2,6 +2,7 @@
 
 import fnmatch
 import inspect
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,11 @@ def builder(name: str) -> Callable[..., Model]:
     Raises UsageError, naming the nearest one, when there is none.
     """
     return MODELS[task_of(name)][name]
+
+
+def class_of(name: str) -> type[Model]:
+    """What a network of this name is, by what its builder says that it returns."""
+    return typing.get_type_hints(builder(name))["return"]
 
 
 def create_model(

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from saccade.cli import augment, check, convert, curve, doctor, evaluate, explain, fit, models, predict, show
+from saccade.cli import anchors, augment, check, convert, curve, doctor, evaluate, explain, fit, models, predict, show
 from saccade.errors import SaccadeError, UsageError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command()(check.check)
 app.command()(show.show)
 app.command()(convert.convert)
 app.command()(augment.augment)
+app.command()(anchors.anchors)
 app.command()(models.models)
 app.command()(doctor.doctor)
 

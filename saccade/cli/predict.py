@@ -1,16 +1,19 @@
 """saccade predict RUN PATH..."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from saccade.cli.options import AsJson, SkipBroken
 
+if TYPE_CHECKING:
+    from saccade.predict import Predictor
+
 
 def predict(
     run: Annotated[str, typer.Argument(help="A run directory; with --weights a name that `saccade models` lists.")],
-    paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    paths: Annotated[list[Path], typer.Argument(help="Images, films, or folders of images.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes or things to name.")] = 5,
     score: Annotated[float, typer.Option(min=0, max=1, help="Detectors: leave out what is less sure than this.")] = 0.5,
     out: Annotated[
@@ -35,13 +38,17 @@ def predict(
 
     from saccade.cli.printing import print_json
     from saccade.data.decode import DecodeError
+    from saccade.data.film import FILMS
     from saccade.predict import load
     from saccade.recipes.predict import Drawn, as_dict, find_images, in_words, predict_all
     from saccade.structures import Classification, ColourMap
 
-    files = find_images(paths)
+    films = [path for path in paths if path.suffix.lower() in FILMS and path.is_file()]
+    files = find_images([path for path in paths if path not in films])
     predictor = load(run, precision=precision, tile=tile, probabilities=probabilities, weights=weights)
-    broken = 0
+    broken = sum(_film(predictor, path, out, top, score, as_json) for path in films)
+    if films and not files:
+        raise typer.Exit(1 if broken and not skip_broken else 0)
     classes = predictor.card.classes
     drawn = Drawn(out, predictor, files, score) if out is not None else None
     for path, prediction in predict_all(predictor, files):
@@ -64,6 +71,26 @@ def predict(
         told = drawn.close()
         print(f"{'' if told is None else f'{told.name} and '}the pictures are in {out}", file=sys.stderr)
     if broken:
-        print(f"{broken} images could not be read", file=sys.stderr)
+        print(f"{broken} {'files' if films else 'images'} could not be read", file=sys.stderr)
         if not skip_broken:
             raise typer.Exit(1)
+
+
+def _film(predictor: "Predictor", path: Path, out: Path | None, top: int, score: float, as_json: bool) -> bool:
+    """Look at one film and say where it is; whether it could not be read to its end."""
+    import sys
+
+    from saccade.data.decode import DecodeError
+    from saccade.recipes.predict_film import predict_film
+    from saccade.wording import counted
+
+    try:
+        seen = predict_film(predictor, path, out, top, score, print if as_json else None)
+    except DecodeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return True
+    where = f"{counted(seen.frames, 'frame', 'frames')}, drawn: {seen.film}, a line of JSON each: {seen.lines}"
+    print(f"{path}  {where}", file=sys.stderr if as_json else sys.stdout)
+    if seen.error is not None:
+        print(f"error: {seen.error}", file=sys.stderr)
+    return seen.error is not None

@@ -21,6 +21,7 @@ from saccade.models import (
     TASKS,
     Model,
     check_options,
+    class_of,
     find_weights,
     options_of,
     task_of,
@@ -41,6 +42,7 @@ from saccade.recipes.fit_checks import (
     without_broken,
 )
 from saccade.recipes.fit_job import (
+    anchors_for,
     as_evaluated,
     augmentation_for,
     make_job,
@@ -127,7 +129,7 @@ def fit(
             options["network"] = chosen.network | dict(options.get("network") or {})
     adapt = adapt or ("finetune" if weights else "scratch")
     task = task_of(model)
-    config = configure(adapt, options, task)
+    config = configure(adapt, options, task, getattr(class_of(model), "recipe", None))
     check_adapt(adapt, weights)
     if find_rate and (adapt == "probe" or options.get("learning_rate") is not None):
         why = "a probe takes no steps" if adapt == "probe" else f"{options['learning_rate']} was given already"
@@ -161,6 +163,7 @@ def fit(
         display.say(f"note: {note}")
     skeleton = skeleton_of(source) if "num_keypoints" in options_of(model) else None
     built |= {"num_keypoints": len(skeleton.names)} if skeleton else {}
+    built |= anchors_for(model, weights, built, source.splits["train"], config, display)
     config = config.model_copy(update={"augmentation": augmentation_for(config, source.splits["train"], task)})
     torch.manual_seed(keyed.seed(config.seed, "weights"))
     network = network_for(model, len(classes), found, adapt, config, built)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 
+from saccade.backbones.published import WEIGHTS
 from saccade.backbones.stages import stages_of
 from saccade.backbones.weights import Weights
 from saccade.checkpoint import Card
@@ -19,9 +21,12 @@ from saccade.data.policies import POLICIES
 from saccade.data.source import Source, Split, content_of, labels_of, maps_of
 from saccade.errors import UsageError
 from saccade.layers.preprocess import Preprocess
-from saccade.models import Model, create_model, create_probe, create_task
+from saccade.models import Model, builder, create_model, create_probe, create_task, options_of
+from saccade.recipes.anchors import sides_of
 from saccade.structures import Preprocessing
 from saccade.tasks.contract import Task
+from saccade.tasks.detect.anchor_shapes import cluster
+from saccade.tasks.detect.yolov3 import YOLOv3
 from saccade.tasks.segment.losses import balanced as pixel_balance
 from saccade.training.config import Config
 from saccade.training.display import Display
@@ -61,6 +66,23 @@ def network_for(
         return create_model(name, classes, weights=found, in_channels=channels, **built)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise UsageError(f"{name} cannot be built with network={built}: {error}") from None
+
+
+def anchors_for(
+    name: str, weights: str | Path | None, built: dict[str, Any], train: Split, config: Config, display: Display
+) -> dict[str, Any]:
+    """Anchors that fit the data, for a network that takes some, has learnt none, and was given none."""
+    if "anchors" not in options_of(name) or "anchors" in built or str(weights) in WEIGHTS.get(name, {}):
+        return {}
+    with torch.device("meta"):
+        network = builder(name)(**built)
+    assert isinstance(network, YOLOv3)
+    own = network.standard_preprocessing()
+    sides = sides_of(train, own if config.size is None else own.scaled_to(config.size))
+    found = cluster(sides, sum(map(len, network.anchors)))
+    shapes = [[round(float(side), 1) for side in shape] for shape in found.shapes]
+    display.say(f"anchors for these boxes, {100 * found.overlaps.mean():.0f} % overlap on average: {shapes}")
+    return {"anchors": shapes}
 
 
 def preprocessing_for(network: Model, found: Weights | None, config: Config) -> Preprocessing:

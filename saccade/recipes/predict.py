@@ -17,9 +17,9 @@ from saccade.errors import UsageError
 from saccade.predict import Predictor, load
 from saccade.progress import track
 from saccade.recipes.thumbnail import small_view
-from saccade.report.draw import draw
+from saccade.report.draw import draw, titled
 from saccade.report.palette import colour
-from saccade.structures import VOID, ColourMap, Instances, LabelMap, Prediction
+from saccade.structures import VOID, Classification, ColourMap, Instances, LabelMap, Prediction
 from saccade.wording import counted
 
 FOUND, AREAS, MASKS = "found.json", "areas.json", "masks"
@@ -167,6 +167,19 @@ class Drawn:
             name, number = f"{stem}-{number}{suffix}", number + 1
         self._names.add(name)
         return name
+
+
+def drawn_on(pixels: np.ndarray, said: Prediction, card: Card, sure: float = 0.5) -> np.ndarray:
+    """A frame of a film, [H, W, 3] uint8 RGB, with what was said of it; of colours that were asked for, these.
+
+    sure  the least score of a thing
+    """
+    if isinstance(said, ColourMap):
+        return said.pixels
+    if isinstance(said, Classification):
+        return titled(pixels, f"{said.name} {100 * said.score:.0f} %", said.label)
+    shown = surer(said, sure) if isinstance(said, Instances) else said
+    return draw(pixels, shown, card.classes, card.skeleton, legend=False)
 
 
 def _drawn(pixels: np.ndarray, shown: Instances | LabelMap, card: Card) -> np.ndarray:

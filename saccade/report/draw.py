@@ -62,6 +62,22 @@ def draw(
     return sheet.pixels
 
 
+def titled(image: np.ndarray, text: str, label: int) -> np.ndarray:
+    """Words at the top left of a copy of an image, on the colour of a class.
+
+    image  [H, W, 3] uint8 RGB
+    label  whose colour
+
+    Returns [h, w, 3] uint8 RGB, enlarged as `draw` does.
+    """
+    factor = enlargement((image.shape[0], image.shape[1]))
+    sheet = _Sheet(_enlarged(image, factor), factor)
+    tag = plate(text, str(label), colour(label), sheet.letters, sheet.pixels.shape[1])
+    if tag is not None:
+        place(sheet.pixels, tag, [(0, 0)], [])
+    return sheet.pixels
+
+
 def enlargement(size: Size) -> int:
     """How many times as large `draw` makes an image of (height, width): 1 from 320 pixels on."""
     wanted = max(math.ceil(LEGIBLE / max(size)), math.ceil(NARROWEST / min(size)))

@@ -1,7 +1,7 @@
 """What a task promises: all that the loop needs, and all that an explanation needs. And what is built on a backbone."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ class OnBackbone(nn.Module, ABC):
 
     last_layers  how the names of the weights begin that another number of classes replaces
     auxiliary    how the names of what only a loss asks for begin; a published file may lack them
+    recipe       settings of a training that suit this method, by the names of `training.config.Config`, in the place
+                 of those that suit its task
     num_classes  K
     """
 
@@ -26,6 +28,7 @@ class OnBackbone(nn.Module, ABC):
     in_channels: int = 3
     last_layers: ClassVar[tuple[str, ...]]
     auxiliary: ClassVar[tuple[str, ...]] = ()
+    recipe: ClassVar[Mapping[str, Any]] = {}
 
     num_classes: int
 

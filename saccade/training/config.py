@@ -188,12 +188,15 @@ def of_steps(options: Mapping[str, Any]) -> str:
     return min((name for name, value in options.items() if value is not None and name not in OF_A_PROBE), default="")
 
 
-def configure(adapt: str, options: Mapping[str, Any], task: str = "classify") -> Config:
+def configure(
+    adapt: str, options: Mapping[str, Any], task: str = "classify", recipe: Mapping[str, Any] | None = None
+) -> Config:
     """The settings for one way of adapting, with some of them chosen.
 
     adapt    "scratch", "probe", "freeze" or "finetune"
     options  by the names of `Config`; None leaves a setting as it is
     task     what the network is for
+    recipe   what suits the network's method, where that is not what suits the task
 
     Raises UsageError that names the nearest setting, or what is wrong with a value.
     """
@@ -215,7 +218,8 @@ def configure(adapt: str, options: Mapping[str, Any], task: str = "classify") ->
         if task not in OF_TASKS[name]:
             raise UsageError(f"the setting {name} is for the task {' or '.join(OF_TASKS[name])}; leave it out")
     try:
-        config = Config.model_validate(ADAPT[task][adapt] | chosen)
+        suited = {name: value for name, value in (recipe or {}).items() if adapt == "finetune" or name not in OF_STAGES}
+        config = Config.model_validate(ADAPT[task][adapt] | suited | chosen)
     except ValidationError as error:
         raise UsageError(explain_validation(error)) from None
     if adapt == "finetune" and task == "classify" and "warm_start" not in chosen:

@@ -1,0 +1,35 @@
+"""saccade anchors DATA"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from saccade.cli.options import AsJson, Data
+
+
+def anchors(
+    data: Data,
+    count: Annotated[int, typer.Option(min=1, help="How many: 9 for yolov3, 6 for yolov3_tiny.")] = 9,
+    size: Annotated[int, typer.Option(min=1, help="Side in pixels of what the network will see.")] = 416,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Draw boxes and anchors there, an .svg file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the anchors that fit the boxes of the training images, for YOLOv3. `saccade fit` does so by itself."""
+    from saccade.cli.printing import print_json
+    from saccade.recipes.anchors import find_anchors
+    from saccade.wording import counted
+
+    found = find_anchors(data, count, size, out)
+    shapes = [[round(float(side), 1) for side in shape] for shape in found.shapes]
+    mean, good = float(found.overlaps.mean()), float((found.overlaps > 0.5).mean())
+    if as_json:
+        print_json({"anchors": shapes, "boxes": len(found.sides), "mean_overlap": mean, "above_half": good})
+        return
+    print(f"anchors={shapes}")
+    print(
+        f"{counted(len(found.sides), 'box', 'boxes')}: the likest anchor overlaps them by {100 * mean:.1f} % on "
+        f"average, {100 * good:.1f} % of them by more than half"
+    )
+    if out is not None:
+        print(f"drawn: {out}")

@@ -1,0 +1,144 @@
+"""What is on a film? The film with what was said drawn on it, and a line of JSON a frame."""
+
+import json
+import os
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from saccade.data.decode import DecodeError
+from saccade.data.film import Film
+from saccade.errors import UsageError
+from saccade.geometry.view import Size, View
+from saccade.predict import Predictor
+from saccade.progress import Progress
+from saccade.recipes.predict import as_dict, drawn_on
+
+TICKS = 1000  # a second, of the times of the frames that are written
+
+
+class Seen(NamedTuple):
+    """What came of a film.
+
+    film    the drawn film
+    lines   the file of JSON lines: frame (from 0), seconds, and what was said
+    frames  how many
+    error   why there are no more, where it breaks off
+    """
+
+    film: Path
+    lines: Path
+    frames: int
+    error: DecodeError | None
+
+
+def predict_film(
+    predictor: Predictor,
+    path: Path,
+    out: Path | None = None,
+    top: int = 5,
+    sure: float = 0.5,
+    told: Callable[[str], None] | None = None,
+) -> Seen:
+    """Look at a film frame by frame, and write NAME-predicted.mp4 and NAME-predicted.jsonl.
+
+    out   a folder for them; None for the current one
+    top   how many classes to name
+    sure  the least score of a thing
+    told  is handed each line of JSON too
+
+    However long the film, only a few frames are in memory. A film that breaks off is written as far as it goes.
+
+    Raises DecodeError when not one frame can be read, UsageError when one of the files is there already.
+    """
+    folder = Path() if out is None else out
+    film, lines = (folder / f"{path.stem}-predicted{suffix}" for suffix in (".mp4", ".jsonl"))
+    for file in (film, lines):
+        if file.exists():
+            raise UsageError(f"{file} is there already; choose another --out, or move it away")
+    source, error, count = Film(path), None, 0
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [file.with_name(f"{file.name}.{os.getpid()}.part") for file in (film, lines)]
+    try:
+        with (
+            Writer(parts[0], source.rate) as writer,
+            parts[1].open("w", encoding="utf-8") as text,
+            Progress(f"looking at {path.name}", source.count, unit="frames") as progress,
+        ):
+            try:
+                for count, frame in enumerate(source, start=1):
+                    said = predictor(frame.pixels)
+                    place: dict[str, Any] = {"frame": count - 1, "seconds": round(frame.seconds, 6)}
+                    line = json.dumps(place | as_dict(said, predictor.card.classes, top, sure), ensure_ascii=False)
+                    text.write(line + "\n")
+                    if told is not None:
+                        told(line)
+                    writer.add(drawn_on(frame.pixels, said, predictor.card, sure), frame.seconds)
+                    progress.advance()
+            except DecodeError as broken:
+                error = broken
+        if error is not None and not count:
+            raise error
+        for part, file in zip(parts, (film, lines), strict=True):
+            part.rename(file)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+    return Seen(film, lines, count, error)
+
+
+class Writer:
+    """A film that is written frame by frame, as large as the first one; others are fitted into that.
+
+    rate  frames a second, for players that ask; every frame carries its own time
+    """
+
+    def __init__(self, path: Path, rate: Fraction | None) -> None:
+        self.path, self.rate = path, rate or Fraction(25)
+        self.size: Size | None = None
+        self._last = -1
+
+    def __enter__(self) -> "Writer":
+        import av
+
+        self._container = av.open(str(self.path), "w", format="mp4")
+        return self
+
+    def add(self, pixels: np.ndarray, seconds: float) -> None:
+        """The next frame, [H, W, 3] uint8 RGB."""
+        import av
+
+        if self.size is None:
+            self._begin((pixels.shape[0], pixels.shape[1]))
+        assert self.size is not None
+        if pixels.shape[:2] != self.size:
+            pixels = View.identity((pixels.shape[0], pixels.shape[1])).letterboxed(self.size).apply(pixels)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        # Times that stand still or go back, as damaged films have them, would be refused.
+        self._last = max(round(seconds * TICKS), self._last + 1)
+        frame.pts, frame.time_base = self._last, Fraction(1, TICKS)
+        self._container.mux(self._stream.encode(frame))
+
+    def _begin(self, size: Size) -> None:
+        import av
+
+        # What players can show has even sides.
+        self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        codec = next(name for name in ("libx264", "libopenh264", "mpeg4") if name in av.codecs_available)
+        # PyAV's types say that it may be sound.
+        self._stream: Any = self._container.add_stream(codec, rate=self.rate.limit_denominator(TICKS))
+        self._stream.height, self._stream.width = self.size
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, TICKS)
+        if codec == "libx264":
+            self._stream.options = {"crf": "20", "preset": "veryfast"}
+        else:
+            self._stream.bit_rate = max(400_000, 4 * size[0] * size[1])
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self.size is not None and kind is None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
