@@ -66,6 +66,7 @@ def load(
     tile: int | None = None,
     probabilities: bool = False,
     weights: str | None = None,
+    turned: bool = False,
 ) -> Predictor:
     """The predictor of a run directory, or of published weights.
 
@@ -76,13 +77,15 @@ def load(
     tile           of a segmenter: larger images are looked at in squares of so many pixels a side; None for 1024
     probabilities  of a segmenter: its label maps keep those of all classes
     weights        "imagenet", "coco" or another published name
+    turned         of a segmenter: it looks in all eight ways, mirrored and turned by quarters, and answers by the mean
 
     Raises UsageError when `path` is no run directory, or no network with such weights, SaccadeError when it is damaged
     or from a newer saccade.
     """
     model, card = _of_run(Path(path)) if weights is None else _published(str(path), weights)
-    of_maps = {name: value for name, value in (("tile", tile), ("probabilities", probabilities)) if value}
-    if of_maps and (card.task not in ("segment", "image_to_image") or (probabilities and card.task != "segment")):
+    asked = {"tile": tile, "probabilities": probabilities, "turned": turned}
+    of_maps = {name: value for name, value in asked.items() if value}
+    if of_maps and card.task != "segment" and (card.task != "image_to_image" or set(of_maps) != {"tile"}):
         raise UsageError(f"{min(of_maps)} is for networks that say what every pixel is; {card.model} does not")
     if tile is not None and isinstance(model, Segmenter):
         check_tile(tile, model.grid)

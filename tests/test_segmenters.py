@@ -30,7 +30,7 @@ from saccade.structures import VOID, Batch, LabelMap, Preprocessing
 from saccade.tasks.segment.contract import Segmenter, mirrored
 from saccade.tasks.segment.fcn import FCN, Interpolation, Upsampling
 from saccade.tasks.segment.losses import LOSSES, balanced, border_weights, lovasz, pixel_weights
-from saccade.tasks.segment.task import Pixel, Segment
+from saccade.tasks.segment.task import Pixel, Segment, in_all_ways
 from saccade.tasks.segment.tiles import windows
 from saccade.training.config import configure
 from saccade.training.freeze import norms_of, plan
@@ -654,3 +654,24 @@ def test_turned_views_never_come_back() -> None:
     scaled = Preprocessing.windows(64).scaled_to(50).view((100, 80))
     assert scaled.size == (62, 50) and not (scaled.affine.b or scaled.affine.d)
     assert LabelMap(np.zeros((2, 3), dtype=np.uint8), ("a",)).areas() == {"a": 6}
+
+
+@pytest.mark.parametrize("size", [(32, 32), (40, 56)])
+def test_all_ways_to_look_by_hand(size: tuple[int, int]) -> None:
+    """The mean of eight, each turned back with numpy; so it hardly matters any more how the image lies."""
+    torch.manual_seed(0)
+    model = create_model("unet", 3, width=8, padded=True).eval()
+    inputs = torch.randn(1, 3, *size)
+    by_hand = np.zeros((3, *size))
+    with torch.no_grad():
+        for quarters in range(4):
+            for mirrored in (False, True):
+                seen = np.rot90(inputs[0].numpy(), quarters, (1, 2))
+                seen = seen[:, :, ::-1] if mirrored else seen
+                said = model(torch.from_numpy(seen.copy())[None])[0].softmax(0).numpy()
+                said = said[:, :, ::-1] if mirrored else said
+                by_hand += np.rot90(said, -quarters, (1, 2)) / 8
+        got = in_all_ways(model, inputs)
+        other = in_all_ways(model, torch.rot90(inputs, 1, (2, 3)))
+    assert np.allclose(got[0].exp().numpy(), by_hand, atol=1e-6)
+    assert torch.allclose(torch.rot90(got, 1, (2, 3)), other, atol=1e-5)

@@ -20,6 +20,9 @@ def evaluate(
     data: Data,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time; the numbers do not depend on it.")] = 32,
     workers: Annotated[int, typer.Option(min=0, help="Processes that load images.")] = 0,
+    turned: Annotated[
+        bool, typer.Option("--turned", help="Segmenters: the mean of all eight ways to look, mirrored and turned.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write an HTML report there.")] = None,
     skip_broken: SkipBroken = False,
     as_json: AsJson = False,
@@ -30,7 +33,7 @@ def evaluate(
     from saccade.recipes.evaluate import evaluate as run_evaluate
     from saccade.recipes.page import write_evaluation_report
 
-    predictor = load(run)
+    predictor = load(run, turned=turned)
     evaluation = run_evaluate(predictor, data, batch_size=batch_size, workers=workers, skip_broken=skip_broken)
     if out is not None:
         write_evaluation_report(out, predictor.card, evaluation, data)

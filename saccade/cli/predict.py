@@ -29,6 +29,9 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Segmenters, with --out: keep those of all classes, as .npz.")
     ] = False,
+    turned: Annotated[
+        bool, typer.Option("--turned", help="Segmenters: the mean of all eight ways to look, mirrored and turned.")
+    ] = False,
     weights: Annotated[str | None, typer.Option(help="Published weights, such as imagenet.")] = None,
     skip_broken: SkipBroken = False,
     as_json: AsJson = False,
@@ -45,7 +48,7 @@ def predict(
 
     films = [path for path in paths if path.suffix.lower() in FILMS and path.is_file()]
     files = find_images([path for path in paths if path not in films])
-    predictor = load(run, precision=precision, tile=tile, probabilities=probabilities, weights=weights)
+    predictor = load(run, precision=precision, tile=tile, probabilities=probabilities, weights=weights, turned=turned)
     broken = sum(_film(predictor, path, out, top, score, as_json) for path in films)
     if films and not files:
         raise typer.Exit(1 if broken and not skip_broken else 0)

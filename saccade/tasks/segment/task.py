@@ -38,6 +38,8 @@ class Segment:
     border_sigma   how wide a gap may be for that, in pixels
     tile           an image with more pixels than two squares of this side is looked at in such squares
     probabilities  whether predictions keep those of all classes
+    turned         whether predictions are the mean of eight: of the image mirrored and turned by quarters in all ways
+                   (Ronneberger et al. 2015, section 4, have the mean of seven turned ones)
     """
 
     name = "segment"
@@ -52,6 +54,7 @@ class Segment:
         border_sigma: float = 5.0,
         tile: int = TILE,
         probabilities: bool = False,
+        turned: bool = False,
     ) -> None:
         for loss in losses:
             if loss not in LOSSES:
@@ -61,7 +64,7 @@ class Segment:
         self.classes, self.losses = tuple(classes), tuple(losses)
         self.class_weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.border, self.border_sigma = border, border_sigma
-        self.tile, self.probabilities = tile, probabilities
+        self.tile, self.probabilities, self.turned = tile, probabilities, turned
 
     def loss(self, model: Segmenter, inputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """By the names of the losses; those of auxiliary heads, by the network's weight, beside them."""
@@ -87,7 +90,7 @@ class Segment:
         kept = np.empty((len(self.classes), *view.source), dtype=np.float16) if self.probabilities else None
 
         def run(part: Tensor) -> Tensor:
-            return model(preprocess(part))
+            return in_all_ways(model, preprocess(part)) if self.turned else model(preprocess(part))
 
         for rows, columns, logits in answers(run, image, view, self.tile, model.grid):
             labels[rows, columns] = logits.argmax(0).to(torch.uint8).cpu().numpy()
@@ -106,3 +109,17 @@ class Segment:
 
     def metric(self) -> SegmentationMetric:
         return SegmentationMetric(self.classes)
+
+
+def in_all_ways(model: Segmenter, inputs: Tensor) -> Tensor:
+    """The logarithms of the mean probabilities [B, K, H, W] of the image in its eight ways to lie.
+
+    inputs  [B, C, H, W] float, normalised
+    """
+    total = torch.zeros(())
+    for quarters in range(4):
+        for mirrored in (False, True):
+            seen = torch.rot90(inputs, quarters, (2, 3))
+            said = model(seen.flip(3) if mirrored else seen).float().softmax(1)
+            total = total + torch.rot90(said.flip(3) if mirrored else said, -quarters, (2, 3))
+    return (total / 8).log()
