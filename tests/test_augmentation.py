@@ -446,7 +446,11 @@ def test_the_named_policies_keep_their_values() -> None:
         flip=0.5, zoom=(0.75, 1.5), brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02
     )
     assert POLICIES["flipped"] == Augmentation(flip=0.5)
-    assert set(POLICIES) == {"photo", "objects", "pixels", "flipped", "glyph", "rand", "trivial", "elastic"}
+    # Liu et al. 2016, section 2.2, and the published code's colours: 32 of 255, halves, 18 of 360 degrees.
+    assert POLICIES["ssd"] == Augmentation(
+        expand=4.0, patch=1.0, flip=0.5, brightness=0.125, contrast=0.5, saturation=0.5, hue=0.05
+    )
+    assert set(POLICIES) == {"photo", "objects", "ssd", "pixels", "flipped", "glyph", "rand", "trivial", "elastic"}
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------

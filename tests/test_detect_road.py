@@ -245,7 +245,7 @@ def test_data_that_does_not_say_what_the_network_learns(change: str, model: str,
     ("options", "words"),
     [
         ({"adapt": "probe", "weights": "imagenet"}, "way to adapt for the task detect"),
-        ({"mixup": 0.2}, "mixup is for the task classify"),
+        ({"cutmix": 0.2}, "cutmix is for the task classify"),
         ({"class_weights": "balanced"}, "class_weights is for the task classify or segment"),
         ({"network": {"bakbone": "resnet18"}}, "did you mean 'backbone'"),
         ({"weights": "cocoa"}, "weights"),
