@@ -117,12 +117,13 @@ def test_the_table_is_sound() -> None:
         for entry in published.values():
             assert entry.url.startswith("https://")
             # Darknet's files do not carry their hash in their name.
-            assert entry.sha256 in entry.url or (entry.url.endswith(".weights") and len(entry.sha256) == 16)
-            assert len(entry.sha256) == 8
+            named_after_hash = not entry.url.endswith(".weights")
+            assert len(entry.sha256) == (8 if named_after_hash else 16)
+            assert entry.sha256 in entry.url or not named_after_hash
             assert entry.licence
             assert (
                 len(class_names(entry.classes))
-                == {"imagenet": 1000, "coco": 90, "coco_person": 1, "voc": 21}[entry.classes]
+                == {"imagenet": 1000, "coco": 90, "coco_80": 80, "coco_person": 1, "voc": 21}[entry.classes]
             )
             assert (entry.errors is None) or not entry.results
 
