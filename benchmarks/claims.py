@@ -150,6 +150,15 @@ CLAIMS: dict[str, Claim] = {
                 3,
                 2.5,
             ),
+            (
+                "predict_aligned_nano",
+                "look",
+                'aligned_nano on one picture of 320 x 320, from uint8, precision "auto", all cores',
+                "torchvision's ssdlite320_mobilenet_v3_large, eager, float32",
+                "images/s",
+                7,
+                1.3,
+            ),
         )
     },
     **{

@@ -14,6 +14,8 @@ from torch import Tensor
 HEIGHT, WIDTH = 800, 1066
 BOXES, CHANNELS, STRIDE, BINS = 1000, 256, 4, 7
 THINGS = 8  # in each training image
+SMALL = 320  # side of the picture of detectors that look once
+CANDIDATES = 1000  # pairs of a place and a class that such a detector takes for likely enough to compare
 
 
 def pooling() -> tuple[Tensor, Tensor, Tensor]:
@@ -65,7 +67,7 @@ def pool_round(pool: Callable[[Tensor, Tensor], Tensor], channels_last: bool) ->
 
 
 def asked() -> str:
-    """What sys.argv asks for: pool, predict or step."""
+    """What sys.argv asks for: pool, predict, step or look."""
     return sys.argv[1]
 
 

@@ -175,9 +175,12 @@ def test_scores_of_each_stride_lie_where_the_image_does(stride: int, backbone: s
 
 
 def test_upsampling_begins_as_interpolation() -> None:
-    for factor in (2, 8):
-        learnt, fixed = Upsampling(3, factor, factor // 2), Interpolation(factor, factor // 2)
+    for factor, padding in ((2, 1), (8, 4), (8, 0), (32, 0)):
+        learnt, fixed = Upsampling(3, factor, padding), Interpolation(factor, padding)
         inputs = torch.randn(2, 3, 6, 7)
+        assert torch.allclose(fixed(inputs), learnt(inputs), atol=1e-5)
+        if padding == 0:
+            continue
         expected = F.interpolate(inputs, scale_factor=float(factor), mode="bilinear", align_corners=False)
         inner = slice(factor, -factor)  # at the border it fades, as every transposed convolution does
         for module in (learnt, fixed):

@@ -82,7 +82,7 @@ def choose(source: Source, weights: str | Path | None = None, adapt: str | None 
 
 
 def _detector(train: Split, objects: Objects, weights: str | Path | None, adapt: str | None) -> Choice:
-    """A detector that finds all that is marked, from the best weights at hand."""
+    """A detector that finds all that is marked, from the best weights at hand: boxes in one look, the rest in two."""
     masked = objects.masks is not None and bool(objects.masks.masked().all())
     kind = "keypointrcnn" if objects.keypoints is not None else "maskrcnn" if masked and objects.count else "fasterrcnn"
     finds = {"keypointrcnn": "boxes and keypoints", "maskrcnn": "boxes and masks", "fasterrcnn": "boxes"}[kind]
@@ -91,21 +91,25 @@ def _detector(train: Split, objects: Objects, weights: str | Path | None, adapt:
         raise UsageError(f"{weights} is a file of one network; say which with --model")
     if adapt == "probe":
         raise UsageError("a probe tells classes of whole images apart, and here things are marked; choose finetune")
-    published = f"{kind}_resnet50_fpn"
-    wanted = weights == "coco" or (weights is None and at_hand(published, "coco"))
+    published, one_look = f"{kind}_resnet50_fpn", kind == "fasterrcnn"
+    wanted = weights == "coco" or (weights is None and not one_look and at_hand(published, "coco"))
     if adapt != "scratch" and wanted:
         why = f"{seen}: its COCO weights know many things already"
         return Choice(published, "coco", adapt or "finetune", why)
+    model = "aligned" if one_look else f"{kind}_fpn"
     names = ON_A_GPU if torch.accelerator.is_available() else ON_A_PROCESSOR
     near = [name for name in names if at_hand(name, "imagenet")]
     if adapt == "scratch" or (weights is None and not near and adapt is None):
         reason = "scratch was asked for" if adapt else "no weights are at hand; --weights coco fetches some"
-        return Choice(f"{kind}_fpn", None, "scratch", f"{seen}: {reason}", {"backbone": "resnet18"})
+        return Choice(
+            model, None, "scratch", f"{seen}: {reason}", {"backbone": "mobilenet_v2" if one_look else "resnet18"}
+        )
     if not near and weights is None:
         raise UsageError(f"{adapt} needs weights to start from, and none are at hand; give --weights coco or imagenet")
     backbone = near[0] if near else names[0]
-    why = f"{seen}: no COCO weights are at hand, so its backbone, {backbone}, starts from ImageNet's"
-    return Choice(f"{kind}_fpn", "imagenet", adapt or "finetune", why, {"backbone": backbone})
+    reason = "one look finds them soonest" if one_look else "no COCO weights are at hand"
+    why = f"{seen}: {reason}; its backbone, {backbone}, starts from ImageNet's weights"
+    return Choice(model, "imagenet", adapt or "finetune", why, {"backbone": backbone})
 
 
 def _segmenter(train: Split, maps: LabelMaps, weights: str | Path | None, adapt: str | None) -> Choice:
