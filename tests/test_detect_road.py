@@ -272,6 +272,25 @@ def test_without_a_model_the_data_decides(data: Path, tmp_path: Path, monkeypatc
         choose(source, adapt="probe")
 
 
+def test_boxes_alone_are_found_in_one_look(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SACCADE_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    source = sources.read(data)
+    for name, split in source.splits.items():
+        assert split.objects is not None
+        boxes = replace(split.objects, masks=None, keypoints=None, skeleton=None)
+        source = source.with_splits(source.splits | {name: replace(split, objects=boxes)})
+    for given in (choose(source), choose(source, adapt="scratch")):
+        assert (given.model, given.weights, given.network) == ("aligned", None, {"backbone": "mobilenet_v2"})
+    (tmp_path / "fasterrcnn_resnet50_fpn-coco.safetensors").write_bytes(b"")
+    assert choose(source).adapt == "scratch"
+    assert choose(source, weights="coco").model == "fasterrcnn_resnet50_fpn"
+    (tmp_path / "resnet18-imagenet.safetensors").write_bytes(b"")
+    given = choose(source)
+    assert (given.model, given.adapt, given.network) == ("aligned", "finetune", {"backbone": "resnet18"})
+
+
 def test_predicting_in_bfloat16_is_about_the_same(run: Path, data: Path) -> None:
     image = next(path for path in (data / "val").rglob("*") if path.is_file())
     plain, quick = (saccade.load(run, precision=precision)(image) for precision in ("float32", "bfloat16"))

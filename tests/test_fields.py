@@ -130,6 +130,79 @@ def test_one_layer_of_each_kind(layer: nn.Module, place: tuple[int, int], box: t
     assert box_of(nn.Sequential(layer), "0", (6, 6), place) == box
 
 
+def test_what_norms_see_of_the_others() -> None:
+    """The statistics of an image, or of a batch, hang on all of it; those that were kept do not."""
+    for norm in (nn.InstanceNorm2d(1), nn.GroupNorm(1, 1), nn.BatchNorm2d(1, track_running_stats=False)):
+        assert box_of(nn.Sequential(nn.Conv2d(1, 1, 3), norm), "1", (9, 9), (3, 3)) == (0, 0, 9, 9)
+    assert box_of(nn.Sequential(nn.Conv2d(1, 1, 3), nn.BatchNorm2d(1)), "1", (9, 9), (3, 3)) == (3, 3, 6, 6)
+
+
+class Unpooled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool, self.last = nn.MaxPool2d(2, return_indices=True), nn.Identity()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        pooled, places = self.pool(inputs)
+        return self.last(nn.functional.max_unpool2d(pooled, places, 2, output_size=inputs.shape[2:]))
+
+
+def test_unpooling_goes_to_the_window_that_was_pooled() -> None:
+    # Of 5 rows the windows are 0-1 and 2-3.
+    assert box_of(Unpooled(), "last", (5, 5), (2, 0)) == (0, 2, 2, 4)
+
+
+def test_where_maps_are_joined_the_finest_tells_where_a_unit_looks() -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fine, self.last = nn.Conv2d(1, 1, 3, stride=2, padding=1), nn.Identity()
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            fine = self.fine(inputs)
+            coarse = nn.functional.interpolate(nn.functional.avg_pool2d(fine, 4), size=fine.shape[2:])
+            whole = nn.functional.interpolate(fine.mean((2, 3), keepdim=True), size=fine.shape[2:])
+            return self.last(torch.cat([whole, coarse, fine + coarse, fine], 1))
+
+    found = lattice_of(Joined(), "last", torch.zeros(1, 1, 32, 48))
+    assert (found.first, found.step) == ((0.5, 0.5), (2.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "size"),
+    [
+        ("lenet", "avgpool", (28, 28)),
+        ("vgg11", "avgpool", (224, 224)),
+        ("alexnet", "avgpool", (224, 224)),
+        ("unet", None, (80, 100)),
+        ("deeplabv3", None, (96, 128)),
+        ("pspnet", None, (96, 128)),
+        ("aligned", None, (96, 128)),
+        ("googlenet", None, (100, 128)),
+    ],
+)
+def test_a_network_s_maps_lie_on_the_image(name: str, layer: str | None, size: tuple[int, int]) -> None:
+    """A map of n places covers the image: n steps are its length, and its first place looks near its edge."""
+    options = {"backbone": "resnet18"} if name in ("unet", "deeplabv3", "pspnet", "aligned") else {}
+    model = create_model(name, 3, **options).eval()
+    inputs = torch.zeros(1, model.in_channels, *size)
+    with torch.no_grad():
+        _, calls = watch_all(model, lambda: model(inputs))
+    uses = [call.name for call in calls]
+    maps = [call for call in calls if is_map(call.output) and min(call.output.shape[2:]) > 2]
+    shown = [call for call in maps if uses.count(call.name) == 1 and layer in (None, call.name)]
+    assert shown
+    for call in shown[:: max(1, len(shown) // 12)]:
+        found = lattice_of(model, call.name, inputs)
+        for n, first, step, length in zip(
+            call.output.shape[2:], found.first[::-1], found.step[::-1], size, strict=True
+        ):
+            # A segmenter's input is continued to a multiple of its coarsest stride.
+            length = -(-length // getattr(model, "multiple", 1)) * getattr(model, "multiple", 1)
+            assert n * step == pytest.approx(length, abs=2.5 * step), call.name
+            assert -step < first < 2 * step, call.name
+
+
 class Gated(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -181,8 +254,12 @@ def test_units_look_where_their_filters_are_and_not_in_the_middle_of_their_pixel
     assert (found.first, found.step) == ((0.5, 0.5), (8.0, 8.0))
     even = lattice_of(nn.Sequential(nn.Conv2d(1, 1, 2, stride=2), nn.MaxPool2d(2)), "1", image)
     assert (even.first, even.step) == ((2.0, 2.0), (4.0, 4.0))
-    whole = lattice_of(nn.Sequential(nn.Softmax(dim=3), nn.Softmax(dim=2)), "1", image)
-    assert (whole.first, whole.step) == ((24.0, 16.0), (48.0, 32.0))
+    # What sees everything still stands where it stands.
+    whole = lattice_of(nn.Sequential(nn.Conv2d(1, 2, 2, stride=2), nn.Softmax(dim=3), nn.GroupNorm(1, 2)), "2", image)
+    assert (whole.first, whole.step) == ((1.0, 1.0), (2.0, 2.0))
+    bins = lattice_of(nn.Sequential(nn.Conv2d(1, 1, 3, stride=2, padding=1), nn.AdaptiveAvgPool2d(4)), "1", image)
+    # Of 24 columns and 16 rows, at 0.5, 2.5 ..., 6 and 4 each.
+    assert (bins.first, bins.step) == ((0.5 + 5, 0.5 + 3), (12.0, 8.0))
     for name, start in (("resnet18", 0.5), ("mobilenet_v2", 0.5), ("squeezenet1_0", None)):
         model = create_model(name, 10).eval()
         layer = {"resnet18": "layer4", "mobilenet_v2": "features.18", "squeezenet1_0": "features.12"}[name]

@@ -17,6 +17,7 @@ from saccade.data.objects import Objects
 from saccade.data.source import Split
 from saccade.geometry.view import View
 from saccade.structures import Batch, Instances, Preprocessing, joined
+from saccade.tasks.detect.aligned import Aligned
 from saccade.training.config import configure
 from saccade.training.mixing import mix_objects
 
@@ -233,3 +234,15 @@ def test_what_has_no_meaning_is_refused() -> None:
     with pytest.raises(UsageError, match="multi_scale"):
         configure("scratch", {"multi_scale": (1.5, 0.5)}, "detect")
     assert configure("scratch", {"mosaic": 0.5, "multi_scale": [0.5, 1.5]}, "detect").multi_scale == (0.5, 1.5)
+
+
+def test_a_method_may_have_settings_of_its_own() -> None:
+    """What is asked for comes first, then what suits the method, then what suits the task."""
+    suited = {"batch_size": 24, "ema": 0.9, "norms": "keep"}
+    config = configure("finetune", {"ema": 0.5}, "detect", suited)
+    assert (config.batch_size, config.ema, config.norms) == (24, 0.5, "keep")
+    assert config.epochs == configure("finetune", {}, "detect").epochs
+    # Nothing that is new has norms to keep.
+    scratch = configure("scratch", {}, "detect", suited)
+    assert (scratch.batch_size, scratch.norms) == (24, "learn")
+    assert configure("finetune", {}, "detect", Aligned.recipe).norms == "learn"

@@ -16,7 +16,7 @@ of that box are. It puts together what today's detectors agree on:
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -220,6 +220,14 @@ class Aligned(OneLook):
 
     overlap = 0.6  # of two boxes of a class (TOOD's published code)
     input_size = (320, 320)
+    recipe: ClassVar[Mapping[str, Any]] = {
+        "epochs": 30,
+        "batch_size": 16,
+        "learning_rate": 2e-3,
+        "ema": 0.998,
+        "norms": "learn",
+        "frozen": 0,
+    }
 
     def __init__(self, body: Backbone, width: int, depth: int, num_classes: int) -> None:
         super().__init__()

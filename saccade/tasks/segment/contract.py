@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.backbones.contract import Backbone
@@ -82,10 +83,11 @@ def mirrored(inputs: Tensor, rows: tuple[int, int], columns: tuple[int, int]) ->
     Returns [B, C, rows[0] + H + rows[1], columns[0] + W + columns[1]].
     """
     for axis, (before, after) in ((2, rows), (3, columns)):
-        length = inputs.shape[axis]
-        places = torch.arange(-before, length + after, device=inputs.device)
-        # Back and forth, the pixel at the edge once.
-        period = max(1, 2 * (length - 1))
-        places = (places + length - 1).remainder(period).sub(length - 1).abs() if length > 1 else places * 0
-        inputs = inputs.index_select(axis, places)
+        while before or after:
+            length = inputs.shape[axis]
+            # Back and forth, the pixel at the edge once; a single one has nothing but itself to be mirrored.
+            most, mode = (length - 1, "reflect") if length > 1 else (before + after, "replicate")
+            own = min(before, most), min(after, most)
+            inputs = F.pad(inputs, (0, 0, *own) if axis == 2 else (*own, 0, 0), mode=mode)
+            before, after = before - own[0], after - own[1]
     return inputs.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,127 @@
+"""The detectors side by side: the same scenes, the same pixels, one scorer, one processor, 15 minutes or less each.
+
+    python examples/scenes/detectors.py runs/detectors
+
+All look at the 128 pixels of `scenes-128` enlarged to `SIZE`. Those on a MobileNetV2 start from ImageNet's weights, the
+others from nothing. How many epochs make 15 minutes was measured on two cores before; a run directory that is finished
+is not run again. Writes `table.md` and `plot.svg` beside the runs.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import saccade
+from saccade.report.canvas import BLUE, VERMILION, as_svg, draw_figure
+
+SIZE = 224
+MOBILE = {"backbone": "mobilenet_v2"}
+SAME: dict[str, Any] = {
+    "size": SIZE,
+    "batch_size": 16,
+    "hold_out": 0.0,  # all 2,000 scenes; the 500 of the test are looked at once, at the end
+    "validate_every": 1000,
+    "augmentation": {"zoom": (0.7, 1.0), "rotate": 10, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.02},
+}
+PRETRAINED: dict[str, Any] = {"weights": "imagenet", "norms": "learn", "frozen": 0}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One detector: how many epochs make 15 minutes, and what it is given besides."""
+
+    epochs: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+ENTRIES = {
+    "fasterrcnn_fpn": Entry(
+        12,
+        PRETRAINED
+        | {"learning_rate": 1e-3, "network": MOBILE | {"width": 64, "hidden": 256, "smallest": 24, "sampled": 64}},
+    ),
+    "yolov1": Entry(20, PRETRAINED | {"network": MOBILE}),
+    "yolov3": Entry(12, PRETRAINED | {"network": MOBILE}),
+    "yolov3_tiny": Entry(30, {"learning_rate": 1e-3}),
+    "ssd": Entry(20, PRETRAINED | {"network": MOBILE}),
+    "aligned_nano": Entry(30),
+    "aligned_small": Entry(20, PRETRAINED),
+    "aligned_medium": Entry(16),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came out: AP and AP50 in percent, images a second one at a time, millions of weights, minutes of training."""
+
+    name: str
+    ap: float
+    ap50: float
+    speed: float
+    weights: float
+    epochs: int
+    minutes: float
+
+
+def measure(name: str, folder: Path) -> Row:
+    """Train where nobody has, then score and time."""
+    data, entry = "scenes-128", ENTRIES[name]
+    if not (folder / "report.html").exists():
+        saccade.fit(data, model=name, out=folder, epochs=entry.epochs, quiet=True, **(SAME | entry.options))
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    predictor = saccade.load(folder, precision="auto")
+    result = saccade.evaluate(folder, data, split="test").result
+    pictures = [saccade.read(data).splits["test"].open(n).pixels("RGB")[0] for n in range(60)]
+    seconds = []
+    for picture in pictures:
+        begun = time.perf_counter()
+        predictor(picture)
+        seconds.append(time.perf_counter() - begun)
+    weights = sum(weight.numel() for weight in predictor.model.parameters()) / 1e6
+    speed, minutes = 1 / statistics.median(seconds[10:]), lines[-1]["timing/seconds"] / 60
+    return Row(name, result["box/AP"], result["box/AP50"], speed, weights, entry.epochs, minutes)
+
+
+def table(rows: Sequence[Row]) -> str:
+    head = "| network | AP | AP50 | images/s | weights, millions | epochs | minutes |\n|---|---|---|---|---|---|---|"
+    body = [
+        f"| `{r.name}` | {r.ap:.1f} | {r.ap50:.1f} | {r.speed:.0f} | {r.weights:.2f} | {r.epochs} | {r.minutes:.1f} |"
+        for r in rows
+    ]
+    return "\n".join([head, *body, ""])
+
+
+def plot(rows: Sequence[Row]) -> str:
+    """AP against images a second; the larger the dot, the more weights."""
+    with draw_figure("AP by images a second", 6.6, 4.2) as (figure, axes):
+        figure.set_layout_engine("constrained")
+        for row in rows:
+            colour = VERMILION if row.name.startswith("aligned") else BLUE
+            axes.plot(row.speed, row.ap, "o", color=colour, markersize=4 + 2.5 * row.weights**0.5, alpha=0.75)
+            axes.annotate(row.name, (row.speed, row.ap), xytext=(0, 9), textcoords="offset points", ha="center")
+        axes.set_xscale("log")
+        axes.set(xlabel="images a second, one at a time", ylabel="AP, %")
+        axes.margins(0.15)
+        return as_svg(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--only", choices=ENTRIES, nargs="*", default=tuple(ENTRIES))
+    asked = parser.parse_args()
+    rows = []
+    for name in asked.only:
+        rows.append(measure(name, asked.out / name))
+        print(rows[-1], flush=True)
+    (asked.out / "table.md").write_text(table(rows))
+    (asked.out / "plot.svg").write_text(plot(rows))
+
+
+if __name__ == "__main__":
+    main()
