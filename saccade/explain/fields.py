@@ -148,15 +148,12 @@ class _Axis(NamedTuple):
 
     spans    one pair for each place, or a single one for all
     middles  one for each place
+    grain    pixels from one place to the next where they were farthest apart on the way here
     """
 
     spans: Spans
     middles: Middles
-
-    @property
-    def extent(self) -> float:
-        """Pixels, on average."""
-        return float((self.spans[:, 1] - self.spans[:, 0]).mean())
+    grain: float
 
 
 class _Window(NamedTuple):
@@ -218,7 +215,7 @@ class _Follower(TorchDispatchMode):
         return found[0], found[1]
 
     def _joined(self, sources: list[Tensor], output: Tensor) -> tuple[_Axis, _Axis]:
-        """Of a unit made of one of each: it looks where the one with the smallest field does."""
+        """Of a unit made of one of each: it looks where the one does that was never coarser than the others."""
         larger = [one for one in sources if one.ndim > 2 and one.shape[-2:].numel() > 1]
         if larger and not self.gates:
             sources = larger
@@ -228,8 +225,8 @@ class _Follower(TorchDispatchMode):
             count = max(len(one.spans) for one in own)
             spans = [np.broadcast_to(one.spans, (count, 2)) for one in own]
             hull = np.stack([np.min([s[:, 0] for s in spans], 0), np.max([s[:, 1] for s in spans], 0)], 1)
-            fine = [one for one in own if len(one.middles) == output.shape[-2 + axis]] or own
-            found.append(_Axis(hull, min(fine, key=lambda one: one.extent).middles))
+            fine = min(own, key=lambda one: (len(one.middles) != output.shape[-2 + axis], one.grain))
+            found.append(_Axis(hull, fine.middles, fine.grain))
         return found[0], found[1]
 
     def _beside(self, args: tuple[Any, ...], sources: list[Tensor], output: Tensor) -> tuple[_Axis, _Axis]:
@@ -241,8 +238,10 @@ class _Follower(TorchDispatchMode):
         if len(sources) < len(parts):
             spans = [np.concatenate([self.seen[one][k].spans for one in sources]) for k in range(2)]
             return self._all(spans, sources, output)
-        spans = [_full(self.seen[one][axis].spans, one.shape[-2 + axis]) for one in sources]
-        joined = _Axis(np.concatenate(spans), np.concatenate([self.seen[one][axis].middles for one in sources]))
+        own = [self.seen[one][axis] for one in sources]
+        spans = [_full(one.spans, len(one.middles)) for one in own]
+        middles = np.concatenate([one.middles for one in own])
+        joined = _Axis(np.concatenate(spans), middles, max(one.grain for one in own))
         other = self._joined(sources, output)[1 - axis]
         return (joined, other) if axis == 0 else (other, joined)
 
@@ -259,15 +258,16 @@ class _Follower(TorchDispatchMode):
         found = []
         for axis, length in enumerate(self.image):
             count = output.shape[-2 + axis] if output.ndim > 1 else 1
-            even = (np.arange(count) + 0.5) * length / max(1, count)
-            middles = self.seen[alike[0]][axis].middles if alike else even
-            found.append(_Axis(_all_of(spans[axis]), middles))
+            step = length / max(1, count)
+            middles = self.seen[alike[0]][axis].middles if alike else (np.arange(count) + 0.5) * step
+            grain = max(self.seen[one][axis].grain for one in sources)
+            found.append(_Axis(_all_of(spans[axis]), middles, grain if alike else max(grain, step)))
         return found[0], found[1]
 
 
 def _own(length: int) -> _Axis:
     first = np.arange(length)
-    return _Axis(np.stack([first, first + 1], axis=1), first + 0.5)
+    return _Axis(np.stack([first, first + 1], axis=1), first + 0.5, 1.0)
 
 
 def _full(spans: Spans, length: int) -> Spans:
@@ -280,7 +280,9 @@ def _all_of(spans: Spans) -> Spans:
 
 def _moved_on(own: _Axis, length: int, window: _Window) -> _Axis:
     """What units see that are made of windows of places of which this is known."""
-    return _Axis(_hull(own.spans, length, window.first, window.last), _at(own.middles, window.middle))
+    middles = _at(own.middles, window.middle)
+    step = float(np.abs(np.diff(middles)).max()) if len(middles) > 1 else np.inf
+    return _Axis(_hull(own.spans, length, window.first, window.last), middles, max(own.grain, step))
 
 
 def _hull(spans: Spans, length: int, first: np.ndarray, last: np.ndarray) -> Spans:
