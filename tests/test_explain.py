@@ -19,7 +19,7 @@ from saccade.explain.integrated_gradients import integrated_gradients
 from saccade.explain.layers import find, watch, watch_all
 from saccade.explain.occlusion import occlusion
 from saccade.explain.saliency import saliency
-from saccade.explain.score import of_class, of_unit
+from saccade.explain.score import of_activity, of_class, of_unit
 from saccade.explain.smoothgrad import smoothgrad
 from saccade.models import create_model
 
@@ -77,12 +77,8 @@ class TestAgainstCaptum:
     @pytest.mark.filterwarnings("ignore:Setting backward hooks:UserWarning")
     def test_deconvnet(self, name: str, captum) -> None:
         model, inputs = trained(name), images(1)
-        # Theirs starts from 1, and ours from the activation.
-        score = of_class(model, 3)
-        activation = score(inputs).detach()
-        model_up = Shifted(model, 1 - float(activation))
         theirs = captum.Deconvolution(model).attribute(inputs.clone().requires_grad_(), target=3)
-        assert_near(deconvnet(of_class(model_up, 3), inputs), theirs)
+        assert_near(deconvnet(of_class(model, 3), inputs), theirs)
 
     def test_integrated_gradients(self, name: str, captum) -> None:
         model, inputs = trained(name), images(1)
@@ -97,17 +93,6 @@ class TestAgainstCaptum:
         )
         ours = occlusion(of_class(model, 3), inputs, square=(20, 16), stride=(9, 13), batch_size=5)
         assert_near(ours.drop()[0], theirs[0, 0])
-
-
-class Shifted(nn.Module):
-    """A network whose every output is so much higher."""
-
-    def __init__(self, model: nn.Module, by: float) -> None:
-        super().__init__()
-        self.model, self.by = model, by
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.model(inputs) + self.by
 
 
 # By hand, on a ramp of 4 x 4
@@ -139,8 +124,10 @@ def test_guided_backprop_lets_through_only_what_speaks_for_it() -> None:
 
 
 def test_the_deconvnet_does_not_ask_what_came_in() -> None:
-    score = of_class(Weighted(), 0)
-    torch.testing.assert_close(deconvnet(score, RAMP)[0, 0], WEIGHTS.clamp(min=0) * score(RAMP))
+    torch.testing.assert_close(deconvnet(of_class(Weighted(), 0), RAMP)[0, 0], WEIGHTS.clamp(min=0))
+    # What speaks for the second class is what speaks against the first, though its logit is below 0 here.
+    assert of_class(Weighted(), 1)(RAMP) < 0
+    torch.testing.assert_close(deconvnet(of_class(Weighted(), 1), RAMP)[0, 0], (-WEIGHTS).clamp(min=0))
 
 
 def test_integrated_gradients_share_out_the_rise() -> None:
@@ -263,10 +250,17 @@ def test_of_one_linear_layer_it_is_the_transposed_convolution() -> None:
     model, inputs = nn.Sequential(layer), images(1, 12)
     with torch.no_grad():
         given = layer(inputs)
+        row, column = divmod(int(given[0, 2].argmax()), given.shape[3])
         only = torch.zeros_like(given)
-        only[0, 2, 3, 1] = given[0, 2, 3, 1]
+        only[0, 2, row, column] = given[0, 2, row, column]
         wanted = F.conv_transpose2d(only, layer.weight, stride=2, padding=1, output_padding=1)
-    torch.testing.assert_close(deconvnet(of_unit(model, "0", 2, (3, 1)), inputs), wanted)
+        channel = torch.zeros_like(given)
+        channel[0, 2] = given[0, 2].clamp(min=0)
+        all_of_it = F.conv_transpose2d(channel, layer.weight, stride=2, padding=1, output_padding=1)
+    torch.testing.assert_close(deconvnet(of_activity(model, "0", 2, (row, column)), inputs), wanted)
+    torch.testing.assert_close(deconvnet(of_activity(model, "0", 2), inputs), all_of_it)
+    row, column = divmod(int(given[0, 2].argmin()), given.shape[3])
+    assert not deconvnet(of_activity(model, "0", 2, (row, column)), inputs).any()
 
 
 def test_switches_put_values_back_where_the_maxima_were() -> None:
@@ -274,15 +268,15 @@ def test_switches_put_values_back_where_the_maxima_were() -> None:
     model = nn.Sequential(nn.MaxPool2d(2))
 
     def back(unpooling: str) -> Tensor:
-        score = of_unit(model, "0", 0)  # all of the channel: 3 + 5 + 7 + 6 = 21 comes back at each place
-        return deconvnet(score, image, unpooling)[0, 0] / 21  # pyright: ignore[reportArgumentType]
+        return deconvnet(of_activity(model, "0", 0), image, unpooling)[0, 0]  # pyright: ignore[reportArgumentType]
 
+    pooled = torch.tensor([[3.0, 5], [7, 6]])
     ends = torch.zeros(4, 4)
-    ends[1, 0] = ends[1, 3] = ends[3, 1] = ends[3, 3] = 1
+    ends[1, 0], ends[1, 3], ends[3, 1], ends[3, 3] = 3, 5, 7, 6
     torch.testing.assert_close(back("switches"), ends)
-    torch.testing.assert_close(back("nearest"), torch.ones(4, 4))
+    torch.testing.assert_close(back("nearest"), pooled.repeat_interleave(2, 0).repeat_interleave(2, 1))
     corners = torch.zeros(4, 4)
-    corners[::2, ::2] = 1
+    corners[::2, ::2] = pooled
     torch.testing.assert_close(back("bed_of_nails"), corners)
 
 
@@ -374,6 +368,67 @@ def test_other_rectifiers_are_refused_by_name(name: str) -> None:
         with pytest.raises(UsageError, match=f"this network has {'a ' if name == 'hard tanh' else ''}{name}"):
             method(of_class(model, 0), images(1, 6))
     assert saliency(of_class(model, 0), images(1, 6)).shape == (1, 6, 6)
+
+
+class Spelled(nn.Module):
+    """A rectifier in other words."""
+
+    def __init__(self, rectify: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.rectify, self.weights = rectify, torch.linspace(-1, 2, 16).view(4, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (self.rectify(inputs - 5) * self.weights).flatten(1).sum(1, keepdim=True)
+
+
+RELUS: dict[str, Callable[[Tensor], Tensor]] = {
+    "clamp": lambda x: x.clamp(min=0),
+    "clamp of a function": lambda x: torch.clamp(x, 0),
+    "clip": lambda x: x.clip(0),
+    "clamp_": lambda x: x.clamp_(min=0.0),
+    "clamp_min": lambda x: x.clamp_min(0),
+    "both ends": lambda x: x.clamp(0, 1000),
+    "threshold": lambda x: F.threshold(x, 0, 0),
+    "threshold in place": lambda x: F.threshold(x, 0.0, 0.0, inplace=True),
+    "maximum": lambda x: torch.maximum(x, torch.zeros(())),
+    "maximum, the other way": lambda x: torch.maximum(torch.zeros(1), x),
+}
+
+
+@pytest.mark.parametrize("name", RELUS)
+def test_a_rectifier_in_other_words_is_one(name: str) -> None:
+    model = Spelled(RELUS[name])
+    torch.testing.assert_close(guided_backprop(of_class(model, 0), RAMP)[0, 0], WEIGHTS.clamp(min=0) * OPEN)
+    torch.testing.assert_close(deconvnet(of_class(model, 0), RAMP)[0, 0], WEIGHTS.clamp(min=0))
+
+
+SPELLED: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    "selu": ("SELU", torch.selu),
+    "selu_": ("SELU", F.selu_),
+    "celu": ("CELU", torch.celu),
+    "elu_": ("ELU", F.elu_),
+    "leaky_relu_": ("leaky ReLU", F.leaky_relu_),
+    "rrelu_": ("randomised leaky ReLU", F.rrelu_),
+    "softshrink": ("soft shrinkage", F.softshrink),
+    "gated by itself": ("SiLU", lambda x: x * torch.sigmoid(x)),
+    "the other way": ("SiLU", lambda x: x.sigmoid() * x),
+    "by a function": ("SiLU", lambda x: torch.mul(x, F.sigmoid(x))),
+}
+
+
+@pytest.mark.parametrize("name", SPELLED)
+def test_other_rectifiers_are_refused_however_they_are_spelled(name: str) -> None:
+    words, rectify = SPELLED[name]
+    for method in (guided_backprop, deconvnet):
+        with pytest.raises(UsageError, match=words):
+            method(of_class(Spelled(rectify), 0), RAMP)
+
+
+def test_a_gate_that_another_map_has_is_a_weight() -> None:
+    """Squeeze and excitation: what goes back is the plain gradient of the gated map, rectified at the ReLU."""
+    model = Spelled(lambda x: torch.relu(x) * torch.sigmoid(torch.zeros(1, requires_grad=True) + 1))
+    half = torch.sigmoid(torch.ones(()))
+    torch.testing.assert_close(deconvnet(of_class(model, 0), RAMP)[0, 0], WEIGHTS.clamp(min=0) * half)
 
 
 def test_relu6_lets_nothing_through_where_it_is_full() -> None:

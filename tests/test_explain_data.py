@@ -118,6 +118,10 @@ def test_nothing_but_an_index_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no index"):
         neighbours.build(tmp_path / "photos", [rows(1)], ["a"], {})
     assert (tmp_path / "photos" / "mine.jpg").read_bytes() == b"a picture"
+    (tmp_path / "photos").rename(tmp_path / "index.new")  # the name that an index has while it is made
+    with pytest.raises(UsageError, match="choose another place"):
+        neighbours.build(tmp_path / "index", [rows(1)], ["a"], {})
+    assert (tmp_path / "index.new" / "mine.jpg").read_bytes() == b"a picture"
 
 
 @pytest.mark.parametrize("damage", ["cut", "other rows", "no json", "no list", "gone"])
@@ -135,7 +139,7 @@ def test_a_damaged_index_is_an_error(tmp_path: Path, damage: str) -> None:
         about.write_text(json.dumps({"ids": 4, "about": {}}))
     else:
         features.unlink()
-    with pytest.raises(SaccadeError, match=r"damaged.*build it again"):
+    with pytest.raises(SaccadeError, match=r"damaged.*delete it, and it is built again"):
         neighbours.load(folder)
 
 

@@ -17,15 +17,18 @@ from saccade import checkpoint
 from saccade.backbones.weights import class_names, coco_in_imagenet
 from saccade.checkpoint import Card
 from saccade.cli.main import app
+from saccade.data.formats import coco
 from saccade.data.formats.scenes import SKELETON
 from saccade.data.loader import Dataset, collate
 from saccade.data.source import read
 from saccade.errors import SaccadeError, UsageError
+from saccade.explain.layers import watch
 from saccade.layers.preprocess import Preprocess
 from saccade.models import create_model, create_task
 from saccade.predict import Predictor
 from saccade.recipes import explain as verb
-from saccade.recipes.explain_methods import ATTRIBUTIONS, METHODS, answer
+from saccade.recipes.explain_data import PATCH, _cut, look_through
+from saccade.recipes.explain_methods import ATTRIBUTIONS, METHODS, _of_image, answer
 from saccade.recipes.explain_question import Asked, ask
 from saccade.recipes.pointing import peak
 from saccade.structures import Instances, LabelMap, Preprocessing
@@ -208,6 +211,92 @@ def test_methods_work_on_boxes_and_pixels(detector: Predictor, segmenter: Predic
         assert table is None or np.isfinite(table.rows[0][1:3]).all()
 
 
+DETECTORS: dict[str, dict[str, Any]] = {
+    "aligned": {"backbone": "resnet18", "width": 32},
+    "ssd": {"backbone": "resnet18", "width": 32, "side": 96, "count": 5},
+    "yolov3": {"backbone": "resnet18"},
+    "yolov1": {"backbone": "resnet18", "width": 32, "hidden": 64},
+    "fasterrcnn_c4": {"backbone": "resnet50"},
+    "keypointrcnn_fpn": SMALL | {"num_keypoints": 3, "depth": 2},
+}
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_grad_cam_and_occlusion_of_a_box_look_at_the_backbone(name: str) -> None:
+    """Its later layers may answer for all places at once, on none of which a small box hangs, or see one box alone."""
+    torch.manual_seed(0)
+    model = awake(create_model(name, 3, **DETECTORS[name]))
+    side = model.input_size[0] if name == "yolov1" else 96
+    card = Card(name, "detect", CLASSES, Preprocessing.whole(side, side), options=DETECTORS[name])
+    said = Instances((side, side), np.array([[6.0, 6, 30, 30]]), np.array([1]), np.array([0.9], np.float32))
+    question = about(Predictor(model, card), picture(size=(side, side)), said, Asked())
+    shown = answer(question, "grad_cam", {})
+    assert shown.values is not None and np.isfinite(shown.values).all()
+    layer = shown.tiles[0].detail.split(" places of ")[1].split(":")[0]
+    trunk = next(key for key, module in model.named_modules() if module is model.trunk)
+    assert layer.startswith(f"{trunk}.")
+    if name == "fasterrcnn_c4":
+        assert "layer4" not in layer  # which looks at each box
+    values = answer(question, "occlusion", {}).values
+    assert values is not None and np.isfinite(values).all() and values.any()
+
+
+@pytest.mark.parametrize("name", ["fcn", "deeplabv3", "pspnet", "unet"])
+def test_grad_cam_of_a_pixel_looks_at_the_backbone(name: str) -> None:
+    """And not at the classes' own maps, nor at what was averaged over parts of the image."""
+    torch.manual_seed(0)
+    options = {"backbone": "resnet18"}
+    model = awake(create_model(name, 3, **options))
+    predictor = Predictor(model, Card(name, "segment", CLASSES, Preprocessing.windows(64), options=options))
+    shown = [saccade.explain(predictor, picture(), method="grad_cam", pixel=place) for place in ((20, 30), (70, 90))]
+    for one in shown:
+        assert "backbone.layer4" in one.tiles[0].detail
+        assert "mostly the map of its class" in one.trust
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "size"),
+    [("lenet", "avgpool", (28, 28)), ("vgg11", "avgpool", (224, 224)), ("mobilenet_v2", "features.18", (224, 224))],
+)
+def test_a_map_is_drawn_where_its_units_look(name: str, layer: str, size: tuple[int, int]) -> None:
+    model = create_model(name, 3, in_channels=3)
+    predictor = Predictor(model, Card(name, "classify", CLASSES, Preprocessing.stretched(size)))
+    question = ask(predictor, picture(), Asked())
+    with torch.no_grad():
+        _, found = watch(model, [layer], lambda: model(question.inputs))
+    rows, columns = found[layer].shape[2:]
+    step = size[0] / rows
+    for row, column in ((0, 0), (rows // 2, columns - 2), (rows - 2, 1)):
+        values = torch.zeros(rows, columns)
+        values[row, column] = 1
+        y, x = peak(_of_image(question, values, layer))
+        # Filters in steps begin at the image's edge, so that a unit looks up to a step before the middle of its part.
+        assert abs(y - (row + 0.25) * step) <= 0.8 * step
+        assert abs(x - (column + 0.25) * step) <= 0.8 * step
+
+
+def test_what_is_not_about_an_answer_needs_none(detector: Predictor) -> None:
+    nothing = picture() * 0
+    assert len(detector(nothing)) == 0 or detector.model is not None
+    shown = saccade.explain(detector, nothing, method="feature_maps", layer="backbone.body.layer1")
+    assert shown.values is not None and len(shown.values) == 64
+    with pytest.raises(UsageError, match="takes no target, unit, thing"):
+        saccade.explain(detector, nothing, method="feature_maps", layer="backbone.body.layer1", target="bee")
+
+
+def test_grey_is_the_middle_where_no_mean_is_taken() -> None:
+    model = create_model("resnet18", 3)
+    plain = Preprocessing((64, 64), 73, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    question = ask(Predictor(model, Card("resnet18", "classify", CLASSES, plain)), picture(), Asked())
+    assert question.grey.flatten().tolist() == [0.5, 0.5, 0.5]
+    shown = answer(question, "occlusion", {"square": 64, "stride": 64})
+    with torch.no_grad():
+        chances = model(torch.stack([question.inputs[0], torch.full((3, 64, 64), 0.5)])).softmax(1)
+    assert shown.values is not None
+    label = int(chances[0].argmax())
+    np.testing.assert_allclose(shown.values, float(chances[0, label] - chances[1, label]), atol=1e-5)
+
+
 def test_a_question_leaves_the_network_as_it_was(classifier: Predictor) -> None:
     before = {key: value.clone() for key, value in classifier.model.state_dict().items()}
     said = classifier(picture()).probabilities
@@ -343,6 +432,64 @@ def test_top_patches_are_cut_where_the_unit_looked(classifier: Predictor, pictur
     shown = saccade.explain(classifier, pictures, method="top_patches", layer="conv1", units="3,7", count=4)
     assert [tile.title for tile in shown.tiles] == ["channel 3", "channel 7"]
     assert "each sees 7 x 7 pixels" in shown.words
+    one = saccade.explain(classifier, pictures, method="top_patches", layer="conv1", units="7,", count=4)
+    assert [tile.title for tile in one.tiles] == ["channel 7"]
+    np.testing.assert_array_equal(one.tiles[0].image, shown.tiles[1].image)
+
+
+def test_an_image_of_any_shape_is_its_own_nearest(detector: Predictor, pictures: Path) -> None:
+    """A batch of whole images is padded, and so is a question; what is compared is not."""
+    shown = saccade.explain(
+        detector, pictures / "03.png", method="neighbours", data=pictures, layer="backbone.body.layer3", count=1
+    )
+    assert shown.tiles[1].detail.endswith("03.png")
+    assert shown.values is not None and shown.values[0] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_patch_is_the_part_of_its_image_that_the_unit_sees(classifier: Predictor, pictures: Path) -> None:
+    """The strongest place of all, by hand: its 7 x 7 pixels, from 3 before twice its place, enlarged."""
+    looked = look_through(classifier, pictures)
+    with torch.no_grad():
+        given = [
+            classifier.model.get_submodule("conv1")(looked.inputs([looked.picture(n)]))[0, 7]
+            for n in range(len(looked))
+        ]
+    image = int(torch.stack([one.max() for one in given]).argmax())
+    row, column = divmod(int(given[image].argmax()), given[image].shape[1])
+    top, left = 2 * row - 3, 2 * column - 3
+    box = max(0, left), max(0, top), min(64, left + 7), min(64, top + 7)
+    shown = saccade.explain(classifier, pictures, method="top_patches", layer="conv1", units="7,", count=4)
+    np.testing.assert_array_equal(shown.tiles[0].image[:PATCH, :PATCH], _cut(looked.picture(image), box))
+
+
+def test_pointing_counts_peaks_in_boxes_and_says_what_cannot_point(tmp_path: Path) -> None:
+    source = read("scenes-64")
+    few = source.splits["test"].take(range(12))
+    assert few.objects is not None
+    wanted = int(few.objects[0].labels[0])
+    torch.manual_seed(0)
+    model = awake(create_model("mobilenet_v3_small", 10))
+    with torch.no_grad():
+        model.classifier[-1].bias[wanted] += 100  # it names this one in every picture
+    predictor = Predictor(
+        model, Card("mobilenet_v3_small", "classify", source.classes, Preprocessing.stretched((64, 64)))
+    )
+    coco.write(source.with_splits({"test": few}), tmp_path / "coco")
+    has = [n for n in range(12) if wanted in few.objects[n].labels]
+    shown = saccade.explain(predictor, tmp_path / "coco", method="pointing", methods="guided_backprop,saliency")
+    table = shown.blocks[0]
+    assert [row[0] for row in table.rows] == ["saliency", "the middle of the picture", "a random point"]
+    assert [row[2] for row in table.rows] == [len(has)] * 3
+    hits = []
+    for n in has:
+        values = saccade.explain(predictor, few.open(n).pixels("RGB")[0], method="saliency").values
+        assert values is not None
+        (y, x), boxes = peak(values), few.objects[n].boxes[few.objects[n].labels == wanted]
+        hits.append(any(left <= x < right and top <= y < bottom for left, top, right, bottom in boxes))
+    assert table.rows[0][1] == pytest.approx(100 * np.mean(hits))
+    assert "hard swish" in shown.blocks[1].text and len(shown.tiles) == len(has)
+    with pytest.raises(UsageError, match="no split"):
+        saccade.explain(predictor, tmp_path / "coco", method="pointing", split="tset")
 
 
 @pytest.mark.parametrize(
@@ -363,6 +510,16 @@ def test_top_patches_are_cut_where_the_unit_looked(classifier: Predictor, pictur
         (["-m", "neighbours"], "name it with --data"),
         (["-m", "filters"], "name no image"),
         (["--set", "square=3"], "name it with --method"),
+        (["--layer", "conv1"], "--layer is for some methods only"),
+        (["--data", "digits"], "--data is for some methods only"),
+        (["-m", "saliency", "--data", "digits"], "saliency takes none"),
+        (["-m", "saliency", "--beside", "resnet18"], "takes one network"),
+        (["-m", "feature_maps", "--layer", "conv1", "--unit", "1"], "takes no target, unit"),
+        (["-m", "saliency", "--layer", "conv1", "--unit", "1", "--target", "bee"], "to choose besides"),
+        (["-m", "integrated_gradients", "--set", "steps=0"], "steps must be at least 1"),
+        (["-m", "integrated_gradients", "--set", "steps=many"], "steps of integrated_gradients is a whole number"),
+        (["-m", "smoothgrad", "--set", "copies=0"], "copies must be at least 1"),
+        (["-m", "faithfulness", "--set", "steps=0"], "steps must be at least 1"),
         (["-m", "deconvnet", "--set", "unpooling=bilinear"], "switches, nearest, bed_of_nails"),
         (["-m", "shifts", "--set", "kind=mirror"], "translate, rotate or scale"),
         (["-m", "faithfulness", "--set", "methods=lime"], "no method to be tested called 'lime'"),

@@ -26,7 +26,14 @@ SAME: dict[str, Any] = {
     "batch_size": 16,
     "hold_out": 0.0,  # all 2,000 scenes; the 500 of the test are looked at once, at the end
     "validate_every": 1000,
-    "augmentation": {"zoom": (0.7, 1.0), "rotate": 10, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.02},
+    "augmentation": {
+        "zoom": (0.7, 1.0),
+        "rotate": 10,
+        "brightness": 0.2,
+        "contrast": 0.2,
+        "saturation": 0.2,
+        "hue": 0.02,
+    },
 }
 PRETRAINED: dict[str, Any] = {"weights": "imagenet", "norms": "learn", "frozen": 0}
 
@@ -57,7 +64,7 @@ ENTRIES = {
 
 @dataclass(frozen=True)
 class Row:
-    """What came out: AP and AP50 in percent, images a second one at a time, millions of weights, minutes of training."""
+    """What came out: AP and AP50 in percent; images a second, one at a time; millions of weights; minutes to train."""
 
     name: str
     ap: float

@@ -62,13 +62,15 @@ def explain(
             raise UsageError("explain what? Name an image, or a --method that needs none: filters")
         if options:
             raise UsageError(f"--set {next(iter(options))}: options are a method's; name it with --method")
+        given = {"--data": data, "--beside": beside, "--layer": None if unit else layer}
+        if strangers := [name for name, value in given.items() if value]:
+            raise UsageError(f"{strangers[0]} is for some methods only; name one with --method")
         question = ask(predictor, image, Asked(target, layer, unit, thing, keypoint, pixel))
         shown, refused = recipe.explain_all(question)
         written = recipe.save_all(question, shown, refused, out, stem)
         words, methods = question.words, [one.method for one in shown]
         trust = {one.method: one.trust for one in shown}
     else:
-        others = [load(one, weights=weights) for one in beside or []]
         one = recipe.explain(
             predictor,
             image,
@@ -79,8 +81,9 @@ def explain(
             thing=thing,
             keypoint=keypoint,
             pixel=pixel,
+            weights=weights,
             data=data,
-            beside=others,
+            beside=beside or (),
             **options,
         )
         written = recipe.save(one, out, stem)

@@ -15,9 +15,10 @@ from saccade.explain.way_back import Rectified, Unpooling
 
 
 def deconvnet(score: Score, inputs: Tensor, unpooling: Unpooling = "switches") -> Tensor:
-    """[B, C, H, W] float of normalised images [B, C, H, W]: the unit's activation, projected down to the pixels.
+    """[B, C, H, W] float of normalised images [B, C, H, W]: what the score answers to, projected down to the pixels.
 
-    score      a unit of any layer (`score.of_unit`), or whatever is to be projected
+    score      of a unit, or of all of a channel, `score.of_activity`: its activation is projected, and of a silent one
+               nothing; of anything else, such as a class, 1 is
     unpooling  "switches": to where the maxima were; "nearest": to all pixels of a window; "bed_of_nails": to its first
                one. Only the first knows the image
 
@@ -25,4 +26,4 @@ def deconvnet(score: Score, inputs: Tensor, unpooling: Unpooling = "switches") -
     finite.
     """
     way_back = Rectified("the DeconvNet", guided=False, unpooling=unpooling)
-    return gradient(score, inputs, way_back, begin=lambda activation: activation)
+    return gradient(score, inputs, way_back)

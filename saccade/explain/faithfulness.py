@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.errors import UsageError
 from saccade.explain.occlusion import blurred
 
 
@@ -38,16 +39,24 @@ class Curve:
 
 
 @torch.no_grad()
-def deletion(ask: Callable[[Tensor], Tensor], inputs: Tensor, values: Tensor, steps: int = 50, cell: int = 1) -> Curve:
-    """Pixels become 0, the mean of what the network was trained on, the most important first; a small area is good.
+def deletion(
+    ask: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    values: Tensor,
+    steps: int = 50,
+    cell: int = 1,
+    grey: Tensor | float = 0.0,
+) -> Curve:
+    """Pixels become grey, the most important first; a small area is good.
 
     ask     of [B, C, H, W]: a score [B], best a probability, so that areas can be compared
     inputs  [1, C, H, W] float, normalised
     values  [H, W] float: how important each pixel is said to be
     cell    squares of so many pixels a side go together, by their mean. Pixels taken away one by one leave a noise that
             no network has seen, and even at random they bring every score down (section 4.1 has 1)
+    grey    what stands for nothing, normalised; 0 is the mean of what most networks were trained on
     """
-    return _curve(ask, inputs, torch.zeros_like(inputs), values, steps, cell)
+    return _curve(ask, inputs, torch.zeros_like(inputs) + grey, values, steps, cell)
 
 
 @torch.no_grad()
@@ -70,6 +79,8 @@ def _curve(
 ) -> Curve:
     if begin.ndim != 4 or len(begin) != 1 or values.shape != begin.shape[2:]:
         raise ValueError(f"values must be {list(begin.shape[2:])}, one a pixel, but got {list(values.shape)}")
+    if steps < 1:
+        raise UsageError(f"steps must be at least 1, got {steps}")
     cells = F.avg_pool2d(values.float()[None, None], cell, ceil_mode=True)[0, 0]
     order = torch.argsort(cells.flatten(), descending=True, stable=True)
     rank = torch.empty_like(order)

@@ -6,6 +6,7 @@ as the layer; of the last one, where things are; of a network with global averag
 """
 
 from collections import Counter
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +43,12 @@ def grad_cam(model: nn.Module, score: Score, inputs: Tensor, layer: str | None =
     return (weights * maps).sum(1).clamp(min=0).detach()
 
 
-def coarsest_layer(model: nn.Module, score: Score, inputs: Tensor) -> str:
+def coarsest_layer(model: nn.Module, score: Score, inputs: Tensor, among: Collection[str] | None = None) -> str:
     """The layer whose maps of the whole image are the coarsest of all that the score hangs on; the last of these.
+
+    inputs  [1, C, H, W]
+    among   layers to choose from; None for all. Of a detector, whose later layers may see one box alone, and of a
+            segmenter, whose last ones are the classes' own, those of the backbone
 
     Raises SaccadeError when there is none.
     """
@@ -58,9 +63,11 @@ def coarsest_layer(model: nn.Module, score: Score, inputs: Tensor) -> str:
         and is_map(call.output)
         and len(call.output) == len(inputs)
         and call.output.requires_grad
+        and (among is None or call.name in among)
     ]
     slopes = torch.autograd.grad(value, [call.output for call in maps], allow_unused=True) if maps else ()
-    used = [call for call, slope in zip(maps, slopes, strict=True) if slope is not None]
+    # Answers of all places in one tensor: the score hangs on all of it, and its slope is 0 but for its own place.
+    used = [call for call, slope in zip(maps, slopes, strict=True) if slope is not None and bool(slope.any())]
     if not used:
         raise SaccadeError("no layer with maps of the whole image was found that the score hangs on; name one")
     return min(reversed(used), key=lambda call: call.output.shape[2:].numel()).name

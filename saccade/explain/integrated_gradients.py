@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from saccade.errors import UsageError
 from saccade.explain.score import Score, gradient
 
 
@@ -21,10 +22,10 @@ def integrated_gradients(
     steps       places on the way
     batch_size  so many of them at a time
 
-    Raises SaccadeError when a gradient is not finite.
+    Raises UsageError for less than one step, SaccadeError when a gradient is not finite.
     """
     if steps < 1:
-        raise ValueError(f"steps must be at least 1 but got {steps}")
+        raise UsageError(f"steps must be at least 1, got {steps}")
     baseline = torch.zeros_like(inputs) if baseline is None else baseline.expand_as(inputs)
     places, weights = np.polynomial.legendre.leggauss(steps)
     alphas, weights = (

@@ -94,6 +94,8 @@ def build(folder: Path, rows: Iterable[np.ndarray], ids: Sequence[str], about: d
     if folder.exists() and not (folder / ABOUT).is_file():
         raise UsageError(f"{folder} is there already and no index; choose another place for it")
     new = folder.with_name(f"{folder.name}.new")
+    if new.exists() and not (new.is_dir() and {path.name for path in new.iterdir()} <= {FEATURES, ABOUT}):
+        raise UsageError(f"{new}, where the index is made, is there already and none; choose another place for it")
     try:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
@@ -118,7 +120,7 @@ def load(folder: Path) -> Index:
         if features.dtype != np.float32 or features.ndim != 2 or len(features) != len(ids):
             raise ValueError(f"{features.dtype} {list(features.shape)} for {len(ids)} names")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise SaccadeError(f"the index {folder} is damaged ({error}); build it again") from None
+        raise SaccadeError(f"the index {folder} is damaged ({error}); delete it, and it is built again") from None
     return Index(features, ids, about)
 
 

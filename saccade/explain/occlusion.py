@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.errors import UsageError
+from saccade.errors import SaccadeError, UsageError
 from saccade.progress import Progress
 
 BLUR = 10  # pixels: the standard deviation of what is put in the place of a blurred square, as of 224 pixels
@@ -72,7 +72,8 @@ def occlusion(
                 image itself, out of focus; or an image like the inputs
     batch_size  places looked at together
 
-    Raises UsageError when the square does not go into the image.
+    Raises UsageError when the square does not go into the image, SaccadeError when an answer is not a number. What
+    comes back lies in the memory of the processor.
     """
     if inputs.ndim != 4 or len(inputs) != 1:
         raise ValueError(f"occlusion takes one image [1, C, H, W] but got {list(inputs.shape)}")
@@ -126,7 +127,10 @@ def _numbers(answer: Tensor, count: int) -> Tensor:
         raise UsageError(
             f"of {count} images one number or one row of numbers each was expected, got {list(answer.shape)}"
         )
-    return (answer[:, None] if answer.ndim == 1 else answer).float()
+    answer = (answer[:, None] if answer.ndim == 1 else answer).float().cpu()
+    if answer.isnan().any():
+        raise SaccadeError("the network's answers are not numbers: the weights or the image are damaged")
+    return answer
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:

@@ -43,33 +43,38 @@ def of_unit(model: nn.Module, layer: str, channel: int, place: tuple[int, int] |
     Raises UsageError, when it is asked, for what the layer does not have.
     """
 
-    def score(inputs: Tensor) -> Tensor:
-        _, found = watch(model, [layer], lambda: model(inputs))
-        output = found[layer]
-        if place is not None:
-            check_map(layer, output)
-        if output.ndim < 2 or not 0 <= channel < output.shape[1]:
-            raise UsageError(f"layer {layer} has channels 0 to {output.shape[1] - 1}, not {channel}")
-        if place is None:
-            return output[:, channel].flatten(1).sum(1) if output.ndim > 2 else output[:, channel]
-        rows, columns = output.shape[2:]
-        if not (0 <= place[0] < rows and 0 <= place[1] < columns):
-            raise UsageError(f"the maps of layer {layer} have {rows} x {columns} places, and none at {place}")
-        return output[:, channel, place[0], place[1]]
-
-    return score
+    return lambda inputs: _given(model, layer, channel, place, inputs).sum(1)
 
 
-def gradient(
-    score: Score,
-    inputs: Tensor,
-    way_back: AbstractContextManager[object] | None = None,
-    begin: Callable[[Tensor], Tensor] = torch.ones_like,
-) -> Tensor:
+def of_activity(model: nn.Module, layer: str, channel: int, place: tuple[int, int] | None = None) -> Score:
+    """Half the squares of what a unit gives, or all units of a channel, where it is above 0: what goes back from each
+    unit is then its own activity, and nothing goes back from one that is silent. For the DeconvNet.
+
+    Arguments and errors as of `of_unit`.
+    """
+    return lambda inputs: _given(model, layer, channel, place, inputs).clamp(min=0).square().sum(1) / 2
+
+
+def _given(model: nn.Module, layer: str, channel: int, place: tuple[int, int] | None, inputs: Tensor) -> Tensor:
+    """[B, n]: what one unit of a layer gives, or each of a channel."""
+    _, found = watch(model, [layer], lambda: model(inputs))
+    output = found[layer]
+    if place is not None:
+        check_map(layer, output)
+    if output.ndim < 2 or not 0 <= channel < output.shape[1]:
+        raise UsageError(f"layer {layer} has channels 0 to {output.shape[1] - 1}, not {channel}")
+    if place is None:
+        return output[:, channel].reshape(len(output), -1)
+    rows, columns = output.shape[2:]
+    if not (0 <= place[0] < rows and 0 <= place[1] < columns):
+        raise UsageError(f"the maps of layer {layer} have {rows} x {columns} places, and none at {place}")
+    return output[:, channel, place[0], place[1], None]
+
+
+def gradient(score: Score, inputs: Tensor, way_back: AbstractContextManager[object] | None = None) -> Tensor:
     """The gradient of each score [B] by its own image, like the inputs [B, C, H, W].
 
     way_back  in which the score is computed: what changes how gradients travel
-    begin     of the scores: what goes back from each; 1 is the gradient
 
     Raises SaccadeError when the score does not depend on the inputs, or a gradient is not finite.
     """
@@ -78,7 +83,7 @@ def gradient(
         values = check_scores(score(inputs), inputs)
         if not values.requires_grad:
             raise SaccadeError("the score does not depend on the image in a way that can be differentiated")
-        (slopes,) = torch.autograd.grad(values, inputs, begin(values.detach()), allow_unused=True)
+        (slopes,) = torch.autograd.grad(values.sum(), inputs, allow_unused=True)
     if slopes is None:
         raise SaccadeError("the score does not depend on the image: it has no gradient")
     check_finite(slopes)

@@ -7,6 +7,7 @@ to 20 percent of the range of the image, fifty copies (section 3.2).
 import torch
 from torch import Tensor
 
+from saccade.errors import UsageError
 from saccade.explain.score import Score, gradient
 
 
@@ -19,10 +20,10 @@ def smoothgrad(
     noise   its standard deviation as a share of the range of each image
     seed    of the noise, which is the same for all images
 
-    Raises SaccadeError when a gradient is not finite.
+    Raises UsageError for less than one copy, SaccadeError when a gradient is not finite.
     """
     if copies < 1:
-        raise ValueError(f"copies must be at least 1 but got {copies}")
+        raise UsageError(f"copies must be at least 1, got {copies}")
     generator = torch.Generator().manual_seed(seed)
     draws = [torch.randn(inputs.shape[1:], generator=generator) for _ in range(copies)]
     means = []

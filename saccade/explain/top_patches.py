@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from saccade.errors import UsageError
+from saccade.errors import SaccadeError, UsageError
 from saccade.explain.layers import check_map, watch
 
 
@@ -51,10 +51,11 @@ def top_patches(
     channels  which; None for all
     run       how the network is called; None for its forward
 
-    Raises UsageError for a layer that is not there or has no spatial extent, and for channels it does not have.
+    Raises UsageError for a layer that is not there or has no spatial extent, and for channels it does not have,
+    SaccadeError when an activation is not a number.
     """
     if count < 1:
-        raise ValueError(f"count must be at least 1 but got {count}")
+        raise UsageError(f"count must be at least 1, got {count}")
     best: _Best | None = None
     seen = 0
     for inputs in batches:
@@ -96,6 +97,8 @@ class _Best:
         width = maps.shape[3]
         values, flat = maps[:, torch.from_numpy(self.channels).to(maps.device)].flatten(2).max(2)
         values, flat = values.T.float().cpu().numpy(), flat.T.cpu().numpy()
+        if np.isnan(values).any():
+            raise SaccadeError("activations are not numbers: the weights or an image are damaged")
         images = np.broadcast_to(np.arange(first, first + len(maps)), values.shape)
         places = np.stack([flat // width, flat % width], axis=-1)
         values = np.concatenate([self.values, values], axis=1)

@@ -12,7 +12,7 @@ from saccade.data.source import Split
 from saccade.errors import UsageError, unknown
 from saccade.predict import Pictured, Predictor, load
 from saccade.recipes import explain_data
-from saccade.recipes.explain_methods import METHODS, Explained, answer
+from saccade.recipes.explain_methods import METHODS, Explained, answer, check_kinds
 from saccade.recipes.explain_question import Asked, Question, ask
 from saccade.recipes.pointing import show_pointing
 from saccade.report.page import Fact, Page, Pictures, Prose, Section, Tile, render
@@ -75,23 +75,28 @@ def explain(
     method = CHOSEN[0] if method is None else method
     if method not in NAMES:
         raise unknown("method", method, NAMES)
-    predictor = _loaded(run, weights)
     asked = Asked(target, layer, unit, thing, keypoint, pixel)
+    if asked != Asked(layer=layer) and not (method in METHODS and METHODS[method].asks):
+        raise UsageError(f"{method} is not about one answer: it takes no target, unit, thing, keypoint or pixel")
+    if data is not None and method not in OF_PAIRS:
+        raise UsageError(f"data is where neighbours are looked for; {method} takes none")
+    if beside and method not in OF_NETWORKS:
+        raise UsageError(f"only filters of several networks are shown beside each other; {method} takes one network")
+    predictor = _loaded(run, weights)
     if method in METHODS:
         if image is None or isinstance(image, Split):
             raise UsageError(f"{method} looks at one image: name it")
-        return explain_question(ask(predictor, image, asked), method, layer, options)
-    if asked != Asked(layer=layer):
-        raise UsageError(f"{method} is not about one answer: it takes no target, unit, thing, keypoint or pixel")
-    return _of_many(predictor, image, method, layer, data, [_loaded(one, weights) for one in beside], options)
+        question = ask(predictor, image, asked, METHODS[method].asks)
+        # Where a unit is asked about, the layer says which; the method chooses its own.
+        return explain_question(question, method, layer if unit is None else None, options)
+    return _of_many(predictor, image, method, layer, data, [_beside(one, weights) for one in beside], options)
 
 
 def explain_question(question: Question, method: str, layer: str | None, options: dict[str, Any]) -> Explained:
     """One method about one image that was looked at already."""
-    # Where a unit is asked about, the layer says which; the method chooses its own.
-    if layer is not None and question.target is not None and "layer" in METHODS[method].options():
+    if layer is not None and "layer" in METHODS[method].options():
         options = {"layer": layer} | options
-    elif layer is not None and question.target is not None:
+    elif layer is not None:
         raise UsageError(f"{method} looks at no layer: leave out the layer, or name a unit of it")
     return answer(question, method, options)
 
@@ -116,12 +121,15 @@ def _of_many(
     if method in OF_PAIRS:
         if data is None:
             raise UsageError(f"{method} are looked for in a data set: name it with --data")
-        assert not isinstance(image, Split)
+        if isinstance(image, Split):
+            raise UsageError(f"{method} of what? One image is asked for, and got a split of {len(image)}")
         show = explain_data.show_neighbours
         return _called(show, predictor, image, data, OF_PAIRS[method], layer=layer, **options)
     if not isinstance(image, (str, Path, Split)):
         raise UsageError(f"{method} looks through a data set: a path or a name, not one picture")
     if method == "pointing":
+        if isinstance(image, Split):
+            raise UsageError("pointing has to know what the classes of the things are: give the path of the data")
         return _called(
             show_pointing, predictor, image, OF_DATA[method], **({"layer": layer} if layer else {}), **options
         )
@@ -140,11 +148,18 @@ def _called(show: Any, *parts: Any, **options: Any) -> Explained:
     for option in options:
         if option not in known:
             raise unknown("option called", option, known)
+    check_kinds(show.__name__.removeprefix("show_"), show, options)
     return show(*parts, **options)
 
 
 def _loaded(run: str | Path | Predictor, weights: str | None) -> Predictor:
     return run if isinstance(run, Predictor) else load(run, weights=weights)
+
+
+def _beside(run: str | Path | Predictor, weights: str | None) -> Predictor:
+    """A run has its own weights; a name of the catalogue those that were asked for."""
+    is_run = not isinstance(run, Predictor) and (Path(run) / "model.toml").is_file()
+    return _loaded(run, None if is_run else weights)
 
 
 def explain_all(question: Question, methods: Sequence[str] = CHOSEN) -> tuple[list[Explained], dict[str, str]]:

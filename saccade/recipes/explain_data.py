@@ -21,7 +21,7 @@ from saccade.explain import neighbours as nearest
 from saccade.explain.deconvnet import deconvnet
 from saccade.explain.fields import Fields, fields_of
 from saccade.explain.filters import filters as filters_of
-from saccade.explain.score import of_unit
+from saccade.explain.score import of_activity
 from saccade.explain.top_patches import TopPatches, top_patches
 from saccade.keyed import generator
 from saccade.predict import Pictured, Predictor
@@ -134,7 +134,8 @@ def _enlarged(image: np.ndarray) -> np.ndarray:
 def show_top_patches(
     looked: Looked, trust: str, layer: str | None = None, units: str | int = 10, count: int = 9
 ) -> Explained:
-    """units  how many channels, spread over all; or which, "3,17,40"."""
+    """units  how many channels, spread over all; or which, "3,17,40"; of one "3," with a comma
+    count  patches of each"""
     layer = _default_layer(looked) if layer is None else layer
     model = looked.predictor.model
     inputs = looked.inputs([looked.picture(0)])
@@ -162,9 +163,11 @@ def _channels(units: str | int) -> list[int] | None:
     if isinstance(units, int):
         return None
     try:
-        return [int(part) for part in units.split(",")]
+        return [int(part) for part in units.strip(",").split(",")]
     except ValueError:
-        raise UsageError(f"units is a number of channels, or some of them such as 3,17,40; got {units!r}") from None
+        raise UsageError(
+            f'units is a number of channels, or some of them such as "3,17,40", or one, "3,"; got {units!r}'
+        ) from None
 
 
 def _unit_tile(looked: Looked, found: TopPatches, fields: Fields, n: int, channel: int) -> tuple[Tile, str]:
@@ -183,7 +186,7 @@ def _unit_tile(looked: Looked, found: TopPatches, fields: Fields, n: int, channe
         if refused:
             continue
         try:
-            score = of_unit(model, found.layer, channel, (row, column))
+            score = of_activity(model, found.layer, channel, (row, column))
             back = deconvnet(score, looked.inputs([picture]))[0].permute(1, 2, 0).cpu().numpy()
             left, top, right, bottom = box
             projected.append(_cut(around_grey(back[top:bottom, left:right]), (0, 0, right - left, bottom - top)))
@@ -235,15 +238,22 @@ def show_neighbours(
     """index  a folder that keeps the features for the next time"""
     looked = look_through(predictor, data, split)
     layer = _default_layer(looked) if layer is None else layer
-    question = ask(predictor, image, Asked())
-    about = {"model": predictor.card.model, "weights": _digest(predictor), "layer": layer, "images": _listed(looked)}
+    question = ask(predictor, image, Asked(), about_answer=False)
+    about = {
+        "model": predictor.card.model,
+        "weights": _digest(predictor),
+        "preprocessing": repr(predictor.card.preprocessing),
+        "layer": layer,
+        "images": _listed(looked),
+    }
 
     def rows() -> Iterator[np.ndarray]:
         for inputs in looked.batches("looking at images"):
             yield nearest.features_of(predictor.model, inputs, layer)
 
     found = _index(index, rows, looked, about)
-    query = nearest.features_of(predictor.model, question.inputs, layer)
+    # As the others were looked at, without what pads it.
+    query = nearest.features_of(predictor.model, looked.inputs([question.image]), layer)
     places, alike = found.nearest(query, count)
     tiles = [Tile(question.image, "the image", str(image) if isinstance(image, (str, Path)) else "")]
     for place, value in zip(places[0].tolist(), alike[0].tolist(), strict=True):

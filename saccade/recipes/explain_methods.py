@@ -3,7 +3,8 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ from saccade.explain import smoothgrad as smooth
 from saccade.explain.fields import fields_of, lattice_of
 from saccade.explain.layers import Call, is_map, watch, watch_all
 from saccade.predict import Predictor
-from saccade.recipes.explain_question import Question
+from saccade.recipes.explain_question import Question, of_backbone
 from saccade.report import explain_plots
 from saccade.report.draw import draw
 from saccade.report.heat import SHARE, around_grey, heat, overlay
@@ -48,8 +49,8 @@ class Explained:
     words   what was explained
     tiles   pictures, the most telling first
     trust   how far it can be trusted, in a sentence
-    values  as the method gives them: [H, W] or [H, W, C] float32 for the image that the network sees; None where a
-            method gives something else
+    values  as the method gives them: [H, W] or [H, W, C] float32 for the image that the network sees; of feature_maps
+            [C, h, w], of neighbours the cosines [n], of embedding_map the places [N, 2]; None where there are none
     blocks  plots and tables besides
     files   pages besides, by name
     """
@@ -82,10 +83,12 @@ class Method:
 
     run    of a question and options
     trust  how far it can be trusted, in a sentence
+    asks   whether it is about one answer of the network, and not the image alone
     """
 
     run: Callable[..., Explained]
     trust: str
+    asks: bool = True
 
     def options(self) -> dict[str, Any]:
         """Its options and what they are unless told."""
@@ -102,7 +105,20 @@ def answer(question: Question, name: str, options: Mapping[str, Any]) -> Explain
             if not known:
                 raise UsageError(f"{name} takes no options, got {option}")
             raise unknown(f"option of {name} called", option, known)
+    check_kinds(name, method.run, options)
     return method.run(question, method.trust, **options)
+
+
+def check_kinds(name: str, show: Callable[..., Explained], options: Mapping[str, Any]) -> None:
+    """Raise UsageError for an option of another kind than what shows the method says that it takes."""
+    words = {int: "a whole number", float: "a number", str: "a word", Path: "a path"}
+    for option, value in options.items():
+        annotation = inspect.signature(show).parameters[option].annotation
+        kinds = {kind for kind in (get_args(annotation) or (annotation,)) if kind in words}
+        fits = isinstance(value, tuple(kinds | ({int} if float in kinds else set()))) and not isinstance(value, bool)
+        if kinds and not fits and value is not None:
+            wanted = " or ".join(words[kind] for kind in words if kind in kinds)
+            raise UsageError(f"{option} of {name} is {wanted}, got {value!r}")
 
 
 def _heated(
@@ -158,9 +174,10 @@ def _smoothgrad(question: Question, trust: str, noise: float = 0.15, copies: int
 
 
 def _integrated_gradients(question: Question, trust: str, steps: int = 50) -> Explained:
-    values = integrated.integrated_gradients(question.score, question.inputs, steps=steps)
+    grey = question.grey.expand_as(question.inputs)
+    values = integrated.integrated_gradients(question.score, question.inputs, grey, steps)
     with torch.no_grad():
-        whole = float(question.score(question.inputs)[0]) - float(question.score(torch.zeros_like(question.inputs))[0])
+        whole = float(question.score(question.inputs)[0]) - float(question.score(grey)[0])
     shared = float(values.sum())
     found = _heated(question, "integrated_gradients", values[0].sum(0), trust, signed=True, share=POINTS)
     told = f"{trust} Here the pixels share out {shared:.3f} of the {whole:.3f} that the score rose by."
@@ -172,17 +189,28 @@ def _guided_backprop(question: Question, trust: str) -> Explained:
 
 
 def _deconvnet(question: Question, trust: str, unpooling: str = "switches") -> Explained:
-    values = deconvnets.deconvnet(question.score, question.inputs, unpooling)  # pyright: ignore[reportArgumentType]
+    score = question.projected(question.model)
+    values = deconvnets.deconvnet(score, question.inputs, unpooling)  # pyright: ignore[reportArgumentType]
+    if not values.any():
+        raise UsageError(f"{question.words.split(',')[0]} is silent on this image: there is nothing to project")
     return _projected(question, "deconvnet", values, trust)
 
 
 def _grad_cam(question: Question, trust: str, layer: str | None = None) -> Explained:
     if layer is None:
-        layer = grad_cams.coarsest_layer(question.model, question.score, question.inputs)
+        layer = _cam_layer(question)
     values = grad_cams.grad_cam(question.model, question.score, question.inputs, layer)[0]
     found = _heated(question, "grad_cam", values, trust, layer=layer)
     size = f"{values.shape[0]} x {values.shape[1]} places of {layer}"
+    if not values.any():
+        size += ": none speaks for it"
+    if isinstance(question.said, LabelMap):
+        trust += " Of one pixel it is mostly the map of its class: the channels' weights are means over all the image."
     return Explained(found.method, found.words, [Tile(found.tiles[0].image, "grad_cam", size)], trust, found.values)
+
+
+def _cam_layer(question: Question) -> str:
+    return grad_cams.coarsest_layer(question.model, question.score, question.inputs, of_backbone(question.model))
 
 
 def _cam(question: Question, trust: str) -> Explained:
@@ -198,10 +226,11 @@ def _occlusion(
     trust: str,
     square: int | str | None = None,
     stride: int | None = None,
-    fill: float | str = 0.0,
+    fill: float | str = "grey",
     layer: str | None = None,
 ) -> Explained:
     """square  its side in pixels, or "field": as large as what a unit of `layer` sees; None for a seventh of the image
+    fill    "grey", "blur", or a number, normalised
     layer   whose strongest map is watched too; None for the coarsest"""
     height, width = question.image.shape[:2]
     if layer is None:
@@ -224,7 +253,8 @@ def _occlusion(
         )
         return torch.cat([answers, found[layer][:, channel].flatten(1).sum(1, keepdim=True)], 1)
 
-    seen = occlusions.occlusion(look, question.inputs, side, stride, fill)
+    cover = question.grey if fill == "grey" else fill
+    seen = occlusions.occlusion(look, question.inputs, side, stride, cover)
     drop = seen.drop()
     # Drawn without the edges of the squares, which are the method's and not the network's.
     smooth_drop = torch.from_numpy(cv2.GaussianBlur(drop[label or 0].numpy(), (0, 0), max(0.5, min(seen.stride) / 2)))
@@ -242,10 +272,12 @@ def _occlusion(
 
 
 def features_layer(predictor: Predictor, inputs: Tensor) -> str:
-    """The last of the coarsest maps of the whole image that are not the classes' own."""
-    model, classes = predictor.model, len(predictor.card.classes)
+    """The last of the coarsest maps of the whole image that are not the classes' own; of the backbone, if there is
+    one."""
+    model, classes, among = predictor.model, len(predictor.card.classes), of_backbone(predictor.model)
     with torch.no_grad():
         _, calls = watch_all(model, lambda: model(inputs))
+    calls = [call for call in calls if among is None or call.name in among]
     uses = [call.name for call in calls]
     alone = [call for call in calls if is_map(call.output) and uses.count(call.name) == 1]
     fit = [call for call in alone if len(call.output) == len(inputs) and call.output.shape[1] != classes]
@@ -342,7 +374,8 @@ def _faithfulness(question: Question, trust: str, methods: str | None = None, st
         # What pads the image matters least.
         beyond = (0, inputs.shape[3] - width, 0, inputs.shape[2] - height)
         own = F.pad(own, beyond, value=float(own.min()))
-        gone, come = (curve(share, inputs, own, steps, cell) for curve in (tests.deletion, tests.insertion))
+        gone = tests.deletion(share, inputs, own, steps, cell, question.grey)
+        come = tests.insertion(share, inputs, own, steps, cell)
         shown = name.replace("_", " ")
         deleted[shown], inserted[shown] = (gone.shares, gone.scores), (come.shares, come.scores)
         rows.append((shown, gone.area, come.area, *forgotten.get(name, (float("nan"), float("nan")))))
@@ -414,12 +447,11 @@ def _of_model(question: Question, name: str, model: Any) -> Tensor:
         case "guided_backprop":
             return guided.guided_backprop(score, inputs).abs().amax(1)
         case "deconvnet":
-            return deconvnets.deconvnet(score, inputs).abs().amax(1)
+            return deconvnets.deconvnet(question.projected(model), inputs).abs().amax(1)
         case "cam":
             return cams.cam(model, inputs, question.target)
         case _:
-            layer = grad_cams.coarsest_layer(question.model, question.score, inputs)
-            return grad_cams.grad_cam(model, score, inputs, layer)
+            return grad_cams.grad_cam(model, score, inputs, _cam_layer(question))
 
 
 METHODS: dict[str, Method] = {
@@ -467,11 +499,13 @@ METHODS: dict[str, Method] = {
         _feature_maps,
         "It is what the layer gave, each channel drawn from its own darkest to its own brightest: two channels' "
         "brightness cannot be compared.",
+        asks=False,
     ),
     "shifts": Method(
         _shifts,
         "Measured on this image alone; what comes in from beyond the edge is grey, and moves nobody would see in a "
         "photograph count too.",
+        asks=False,
     ),
     "faithfulness": Method(
         _faithfulness,

@@ -13,12 +13,13 @@ from saccade.data.decode import render, to_picture
 from saccade.data.loader import collate
 from saccade.errors import UsageError, unknown
 from saccade.explain.occlusion import blurred
-from saccade.explain.score import Score, of_unit
+from saccade.explain.score import Score, of_activity, of_unit
 from saccade.geometry.view import View
 from saccade.memory import keep_freed_memory
 from saccade.predict import Pictured, Predictor
 from saccade.structures import Classification, Instances, LabelMap, Prediction, Sample
-from saccade.tasks.contract import label_of
+from saccade.tasks.contract import OnBackbone, label_of
+from saccade.tasks.detect.faster_rcnn import FasterRCNN
 from saccade.tasks.detect.task import Aim
 from saccade.tasks.segment.task import Pixel
 
@@ -55,6 +56,7 @@ class Question:
     target     as `task.score` takes it; None where a unit is asked about
     words      what is explained
     of_model   the score, of this network or of a copy of it
+    projected  what the DeconvNet goes back from, likewise: of a unit its activity, of all else the score
     mark       [x0, y0, x1, y1] of the thing or the pixel that is asked about, in pixels of `image`; None for all of it
     """
 
@@ -66,6 +68,7 @@ class Question:
     target: Any
     words: str
     of_model: Callable[[nn.Module], Score]
+    projected: Callable[[nn.Module], Score]
     mark: np.ndarray | None = None
 
     @property
@@ -76,15 +79,28 @@ class Question:
     def score(self) -> Score:
         return self.of_model(self.model)
 
+    @property
+    def grey(self) -> Tensor:
+        """[1, C, 1, 1] float, normalised: what stands for nothing. The mean of what the network was trained on; where
+        none is taken from its images, the middle of black and white."""
+        preprocessing = self.predictor.card.preprocessing
+        values = [
+            0.0 if any(preprocessing.mean) else (0.5 - mean) / std
+            for mean, std in zip(preprocessing.mean, preprocessing.std, strict=True)
+        ]
+        return torch.tensor(values).to(self.inputs).view(1, -1, 1, 1)
+
     def share(self) -> Callable[[Tensor], Tensor]:
         """[B] of images [B, C, h, w]: the probability of a class; of all else how much is left of the score, 1 being
-        that of the image and 0 that of the image out of focus."""
+        that of the image and 0 that of the image out of focus; where that scores no less, the score as it is."""
         if isinstance(self.said, Classification) and self.target is not None:
             return lambda inputs: self.model(inputs).float().softmax(1)[:, self.target]
         score = self.score
         with torch.no_grad():
             most, least = float(score(self.inputs)[0]), float(score(blurred(self.inputs))[0])
-        return lambda inputs: (score(inputs).float() - least) / ((most - least) or 1.0)
+        if most <= least:
+            return score
+        return lambda inputs: (score(inputs).float() - least) / (most - least)
 
     def marked(self, picture: np.ndarray) -> np.ndarray:
         """A picture [H, W, 3] as large as the image, with what is asked about framed."""
@@ -96,8 +112,10 @@ class Question:
         return cv2.rectangle(np.ascontiguousarray(picture).copy(), (left, top), (right, bottom), BOX, thick)
 
 
-def ask(predictor: Predictor, picture: Pictured, asked: Asked) -> Question:
+def ask(predictor: Predictor, picture: Pictured, asked: Asked, about_answer: bool = True) -> Question:
     """Look at an image, and find the number to be explained.
+
+    about_answer  whether there is one; False where only the image is looked at
 
     Raises DecodeError when it is no image, UsageError for a target that is not there.
     """
@@ -110,13 +128,17 @@ def ask(predictor: Predictor, picture: Pictured, asked: Asked) -> Question:
     with torch.no_grad():
         inputs = predictor.preprocess(batch.images).contiguous(memory_format=torch.channels_last)
         said = predictor.task.predict(predictor.model, predictor.preprocess, batch)[0]
+    if not about_answer:
+        return Question(predictor, pixels, inputs, view, said, None, "the image", _nothing, _nothing)
     if asked.unit is None:
         target, words, mark = _target(predictor, said, view, asked)
 
         def of_model(model: nn.Module) -> Score:
             return lambda images: predictor.task.score(model, images, target)
 
-        return Question(predictor, pixels, inputs, view, said, target, words, of_model, mark)
+        return Question(predictor, pixels, inputs, view, said, target, words, of_model, of_model, mark)
+    if asked != Asked(layer=asked.layer, unit=asked.unit):
+        raise UsageError("a unit is asked about: there is no target, thing, keypoint or pixel to choose besides")
     layer, channel, place = _unit(asked)
     what = (
         f"channel {channel}" if place is None else f"the unit at row {place[0]}, column {place[1]} of channel {channel}"
@@ -125,7 +147,27 @@ def ask(predictor: Predictor, picture: Pictured, asked: Asked) -> Question:
     def of_unit_in(model: nn.Module) -> Score:
         return of_unit(model, layer, channel, place)
 
-    return Question(predictor, pixels, inputs, view, said, None, f"{what} of {layer}", of_unit_in)
+    def of_activity_in(model: nn.Module) -> Score:
+        return of_activity(model, layer, channel, place)
+
+    return Question(predictor, pixels, inputs, view, said, None, f"{what} of {layer}", of_unit_in, of_activity_in)
+
+
+def _nothing(model: nn.Module) -> Score:
+    raise UsageError("nothing is asked about this image: there is no score")
+
+
+def of_backbone(model: nn.Module) -> set[str] | None:
+    """The layers of the backbone that look at the whole image, of a network that is built on one; None for others.
+
+    What comes after it may see one box alone, or be the classes' own maps.
+    """
+    if not isinstance(model, OnBackbone):
+        return None
+    layers = {id(layer) for layer in model.trunk.modules()}
+    if isinstance(model, FasterRCNN):  # the last stage of one may be what looks at each box
+        layers -= {id(layer) for layer in model.roi_heads.modules()}
+    return {name for name, layer in model.named_modules() if id(layer) in layers}
 
 
 def _unit(asked: Asked) -> tuple[str, int, tuple[int, int] | None]:

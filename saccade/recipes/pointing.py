@@ -19,7 +19,7 @@ from saccade.progress import Progress
 from saccade.recipes.explain_methods import ATTRIBUTIONS, Explained, importance
 from saccade.recipes.explain_question import Asked, Question, ask
 from saccade.report.heat import overlay
-from saccade.report.page import Table, Tile
+from saccade.report.page import Prose, Table, Tile
 from saccade.structures import Classification
 
 SEEN = 0.25  # of a box must lie in what the network sees of the image
@@ -34,10 +34,13 @@ class _Score:
     refused: str = ""
 
 
-def show_pointing(predictor: Predictor, data: str | Source, trust: str, methods: str | None = None) -> Explained:
-    """methods  names, separated by commas; None for all that this network allows"""
+def show_pointing(
+    predictor: Predictor, data: str | Source, trust: str, methods: str | None = None, split: str | None = None
+) -> Explained:
+    """methods  names, separated by commas; None for all that this network allows
+    split    of the data; None for the first of test, val, all, train that says where things are"""
     source = data if isinstance(data, Source) else sources.read(data, Findings(strict=False))
-    split = _with_objects(source)
+    pictures = _with_objects(source, split)
     alike = _labels_by_class(source.classes, predictor.card.classes)
     names = methods.split(",") if methods else list(ATTRIBUTIONS)
     for name in names:
@@ -45,11 +48,11 @@ def show_pointing(predictor: Predictor, data: str | Source, trust: str, methods:
             raise unknown("method that points called", name, ATTRIBUTIONS)
     scores = {name: _Score() for name in names}
     centre, covered, tiles = _Score(), [], []
-    with Progress("pointing", len(split)) as progress:
-        for index in range(len(split)):
+    with Progress("pointing", len(pictures)) as progress:
+        for index in range(len(pictures)):
             progress.advance()
-            question = ask(predictor, split.images[index], Asked())  # pyright: ignore[reportArgumentType]
-            boxes = _boxes(question, split, index, alike)
+            question = ask(predictor, pictures.images[index], Asked())  # pyright: ignore[reportArgumentType]
+            boxes = _boxes(question, pictures, index, alike)
             if not len(boxes):
                 continue
             height, width = question.image.shape[:2]
@@ -57,23 +60,29 @@ def show_pointing(predictor: Predictor, data: str | Source, trust: str, methods:
             covered.append(_share(boxes, (height, width)))
             for name, score in scores.items():
                 _point(question, name, score, boxes)
-            if len(tiles) < SHOWN:
-                tiles.append(_tile(question, names[0], boxes))
+            pointing = [name for name in names if not scores[name].refused]
+            if pointing and len(tiles) < SHOWN:
+                tiles.append(_tile(question, pointing[0], boxes))
     if not covered:
-        raise UsageError(f"of {len(split)} pictures the network recognises none of the things that are marked")
+        raise UsageError(f"of {len(pictures)} pictures the network recognises none of the things that are marked")
     header = ("method", "hits %", "pictures")
-    rows = [(name.replace("_", " "), *_row(score)) for name, score in scores.items()]
+    rows = [(name.replace("_", " "), *_row(score)) for name, score in scores.items() if not score.refused]
     rows += [
         ("the middle of the picture", *_row(centre)),
         ("a random point", 100 * float(np.mean(covered)), len(covered)),
     ]
-    words = f"{len(covered)} of {len(split)} pictures of {source.name}, whose thing {predictor.card.model} recognises"
+    words = (
+        f"{len(covered)} of {len(pictures)} pictures of {source.name}, whose thing {predictor.card.model} recognises"
+    )
     table = Table(header, rows, "How often the peak lies in a box of the thing.")
-    return Explained("pointing", words, tiles, trust, None, [table])
+    refused = [Prose(f"{name}: {score.refused}") for name, score in scores.items() if score.refused]
+    return Explained("pointing", words, tiles, trust, None, [table, *refused])
 
 
-def _with_objects(source: Source) -> Split:
-    for name in ("test", "val", "all", "train"):
+def _with_objects(source: Source, split: str | None) -> Split:
+    if split is not None and split not in source.splits:
+        raise unknown(f"split of {source.name}", split, source.splits)
+    for name in (split,) if split else ("test", "val", "all", "train"):
         if name in source.splits and source.splits[name].objects is not None:
             return source.splits[name]
     raise UsageError(f"{source.name} does not say where things are, and pointing asks whether they are met")
@@ -114,7 +123,8 @@ def _point(question: Question, name: str, score: _Score, boxes: np.ndarray) -> N
     except UsageError as error:
         score.refused = str(error)
         return
-    score.hits.append(_inside(peak(values), boxes))
+    # What is the same everywhere points nowhere.
+    score.hits.append(bool(values.max() > values.min()) and _inside(peak(values), boxes))
 
 
 def peak(values: np.ndarray) -> tuple[float, float]:
