@@ -1,6 +1,7 @@
 """Training images for detectors that look once: mosaics, parts and frames, several sizes, two images in one."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from saccade.data.formats.scenes import scenes
 from saccade.data.loader import Dataset, Loader
 from saccade.data.objects import Objects
 from saccade.data.source import Split
+from saccade.errors import UsageError
 from saccade.geometry.view import View
+from saccade.recipes.fit_job import augmentation_of
 from saccade.structures import Batch, Instances, Preprocessing, joined
 from saccade.tasks.detect.aligned import Aligned
 from saccade.training.config import configure
@@ -234,6 +237,17 @@ def test_what_has_no_meaning_is_refused() -> None:
     with pytest.raises(UsageError, match="multi_scale"):
         configure("scratch", {"multi_scale": (1.5, 0.5)}, "detect")
     assert configure("scratch", {"mosaic": 0.5, "multi_scale": [0.5, 1.5]}, "detect").multi_scale == (0.5, 1.5)
+
+
+def test_mosaics_of_images_that_do_not_vary(tmp_path: Path) -> None:
+    """`augmentation=none` says how single images vary; with mosaics four of them are still shown in one."""
+    config = configure("scratch", {"mosaic": 1.0, "augmentation": "none", "epochs": 2}, "detect")
+    data = Dataset(coloured(), Preprocessing.whole(64, 64), augmentation_of(config), 0, "objects", config.mosaic)
+    assert len({data[0, index].image.shape for index in range(6)}) == 1
+    counts = [len(target) for target in (data[0, index].target for index in range(6)) if isinstance(target, Instances)]
+    assert max(counts) > 1
+    with pytest.raises(UsageError, match="choose a smaller close_mosaic"):
+        configure("scratch", {"mosaic": 0.5, "close_mosaic": 3, "epochs": 3}, "detect")
 
 
 def test_a_method_may_have_settings_of_its_own() -> None:

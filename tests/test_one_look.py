@@ -95,6 +95,28 @@ def test_default_boxes_of_two_by_two_places() -> None:
         assert box == pytest.approx([150 - 100 * across, 25 - 50 * down, 150 + 100 * across, 25 + 50 * down])
 
 
+@pytest.mark.parametrize(("name", "side"), [("ssd300_vgg16", 288), ("ssd300_vgg16", 512), ("ssd512_vgg16", 320)])
+def test_default_boxes_lie_on_the_image_whatever_its_size(name: str, side: int) -> None:
+    """The first map's places are as many pixels apart as its stride, and the last place of every map lies inside."""
+    with torch.device("meta"):
+        model = create_model(name)
+        assert isinstance(model, ssd.SSD)
+        maps = model.backbone(torch.empty(1, 3, side, side))
+    maps = [torch.empty(1, 1, *one.shape[2:]) for one in maps]
+    boxes = ssd.default_boxes(maps, model.levels, (side, side), model.side)
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert middles.min() > 0 and middles.max() < side
+    each = model.levels[0].each
+    assert middles[0].tolist() == pytest.approx([4, 4]) and middles[each].tolist() == pytest.approx([12, 4])
+
+
+def test_the_number_of_maps_is_that_which_was_asked_for() -> None:
+    for count in (1, 2, 5):
+        model = create_model("ssd", 3, backbone="mobilenet_v3_small", count=count)
+        assert isinstance(model, ssd.SSD)
+        assert len(model.backbone(torch.zeros(1, 3, 64, 64))) == len(model.levels) == count
+
+
 def test_every_thing_has_a_default_box() -> None:
     defaults = torch.tensor([[0.0, 0, 10, 10], [10, 0, 20, 10], [0, 10, 10, 20], [10, 10, 20, 20]])
     # The first overlaps the first box by 0.81, the second it too but less; the third lies outside of all.
@@ -193,7 +215,7 @@ def test_yolov3_has_as_many_numbers_as_the_published_files(name: str, size: int)
 
 
 def test_yolov3_boxes_by_hand() -> None:
-    cells = yolov3.Cells(torch.tensor([[32.0, 64.0]]), torch.tensor([16.0]), torch.tensor([[20.0, 30.0]]))
+    cells = yolov3.Cells(torch.tensor([[32.0, 64.0]]), torch.tensor([16.0]), torch.tensor([[20.0, 30.0]]), ())
     box = yolov3.boxes_of(cells, torch.tensor([[0.0, math.log(3.0), 0.0, math.log(2.0)]]))
     # The middle: half a cell in, and three quarters; as wide as the anchor, twice as high.
     assert box[0].tolist() == pytest.approx([40 - 10, 76 - 30, 40 + 10, 76 + 30])
@@ -213,8 +235,19 @@ def test_yolov3_gives_each_thing_its_likeliest_anchor() -> None:
     assert given.targets[at].tolist() == pytest.approx([1 / 32, 4 / 32, math.log(50 / 50), math.log(52 / 60)])
     # What is learnt is what is said.
     said = torch.cat([given.targets[:, :2].logit(), given.targets[:, 2:]], 1)
-    own = yolov3.Cells(*(column[given.places] for column in cells))
+    own = yolov3.Cells(*(column[given.places] for column in cells[:3]), ())
     assert torch.allclose(yolov3.boxes_of(own, said), truths[given.truths], atol=1e-3)
+
+
+def test_two_anchors_may_be_alike() -> None:
+    """Of two maps, or of one: the thing is in the cell where its middle lies."""
+    anchors = [(10, 10), (20, 20), (20, 20), (20, 20), (40, 40), (50, 50)]
+    cells, _ = small("yolov3_tiny", anchors=anchors)(torch.zeros(1, 3, 64, 64))
+    given = yolov3.assign(cells, torch.tensor([[30.0, 46, 50, 66], [1, 1, 61, 61]]))
+    assert cells.shapes[given.places].tolist() == [[20, 20], [50, 50]]
+    for place, middle in zip(given.places.tolist(), ((40, 56), (31, 31)), strict=True):
+        stride = int(cells.strides[place])
+        assert cells.corners[place].tolist() == [middle[0] // stride * stride, middle[1] // stride * stride]
 
 
 def test_yolov3_two_things_on_one_anchor() -> None:
@@ -229,7 +262,7 @@ def test_the_losses_of_yolov3_by_hand() -> None:
     model = small("yolov3_tiny", 2)
     corners = torch.tensor([[0.0, 0], [16, 0], [0, 16], [16, 16]]).repeat_interleave(3, 0)
     shapes = torch.tensor([[4.0, 4], [16, 16], [30, 30]]).repeat(4, 1)
-    cells = yolov3.Cells(corners, torch.full((12,), 16.0), shapes)
+    cells = yolov3.Cells(corners, torch.full((12,), 16.0), shapes, ((16, 2, 2),))
     said = torch.zeros(1, 12, 7)
     said[0, :, 4] = -1.0
     # The thing's own anchor; and one whose box, of another cell, is that of the thing.
@@ -278,6 +311,47 @@ def test_a_place_learns_from_the_thing_it_overlaps_more() -> None:
     truths = torch.tensor([[0.0, 0, 16, 16], [0, 0, 8, 8]])
     given = aligned.assign(places, boxes, torch.full((4, 1), 0.5), truths, torch.tensor([0, 0]))
     assert dict(zip(given.places.tolist(), given.truths.tolist(), strict=True)) == {0: 1, 1: 0, 2: 0, 3: 0}
+
+
+def test_a_thing_that_loses_its_best_place_teaches_the_best_it_has_kept() -> None:
+    places, boxes = grid([0, 0, 16, 15.2], [0, 0, 16, 20], [0, 0, 16, 24], [50, 50, 60, 60])
+    truths = torch.tensor([[0.0, 0, 16, 16], [0, 0, 16, 15]])
+    given = aligned.assign(places, boxes, torch.full((4, 1), 0.5), truths, torch.tensor([0, 0]))
+    assert dict(zip(given.places.tolist(), given.truths.tolist(), strict=True)) == {0: 1, 1: 0, 2: 0, 3: 0}
+    kept = [0.8, 0.8 * (2 / 3 / 0.8) ** 6, 0.0]
+    assert given.targets.tolist() == pytest.approx([240 / 243.2, *kept], rel=1e-5)
+
+
+def test_a_thing_that_nothing_overlaps_teaches_all_the_same() -> None:
+    places, boxes = grid([50, 50, 60, 60], [50, 50, 60, 60], [50, 50, 60, 60], [11.5, 11.5, 12.5, 12.5])
+    given = aligned.assign(places, boxes, torch.full((4, 1), 0.5), torch.tensor([[9.0, 9, 11, 11]]), torch.tensor([0]))
+    assert given.places.tolist() == [3] and given.targets.tolist() == pytest.approx([0.1])
+
+
+def test_aligned_losses_by_hand() -> None:
+    """Once where nothing is known yet, and once where all four places have the box, in one batch."""
+    model, (places, _) = small("aligned", 2), grid([0, 0, 1, 1])
+    logits = torch.tensor([[[0.0, 0.0]] * 4, [[2.0, -1.0]] * 4])
+    distances = torch.zeros(2, 4, 4, aligned.BINS)
+    # From the middles of 2 x 2 places to [-4, -4, 20, 20]: one stride or two.
+    for place, sides in enumerate([(1, 1, 2, 2), (2, 1, 1, 2), (1, 2, 2, 1), (2, 2, 1, 1)]):
+        for side, away in enumerate(sides):
+            distances[1, place, side, away] = 60
+    truths = [truth_of([[1, 1, 7, 7]], [1], (16, 16)), truth_of([[-4, -4, 20, 20]], [0], (16, 16))]
+    said = (places, logits, distances.flatten(2))
+    got = answering(model, said).losses(torch.zeros(2, 3, 16, 16), [(16, 16)] * 2, truths)  # pyright: ignore
+    # First image: the mean of 0 to 15 strides is 7.5, a box of 120 pixels; the true distances are 3 / 8 of a stride.
+    overlap = 36 / 120**2
+    total = overlap + 4
+
+    def cross(logit: float, target: float) -> float:
+        chance = 1 / (1 + math.exp(-logit))
+        return abs(target - chance) ** 2 * -(target * math.log(chance) + (1 - target) * math.log(1 - chance))
+
+    classes = 7 * cross(0, 0) + cross(0, overlap) + 4 * cross(2, 1) + 4 * cross(-1, 0)
+    assert got["class"].item() == pytest.approx(classes / total, rel=1e-5)
+    assert got["boxes"].item() == pytest.approx(2 * (1 - overlap) * overlap / total, rel=1e-4)
+    assert got["distances"].item() == pytest.approx(0.5 * math.log(16) * overlap / total, rel=1e-4)
 
 
 def test_a_thing_between_the_places_has_the_nearest() -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from saccade.backbones.contract import Backbone
 
 SLOPE = 0.1  # of the rectifier, below zero
+EPSILON = 1e-6  # what norms add, so that nothing is divided by 0
 
 
 class Layer(nn.Sequential):
@@ -27,8 +28,7 @@ class Layer(nn.Sequential):
     def __init__(self, channels: int, out: int, kernel: int, stride: int = 1) -> None:
         convolution = nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False)
         nn.init.kaiming_normal_(convolution.weight, a=SLOPE, mode="fan_out", nonlinearity="leaky_relu")
-        # As little is added to the variance as Darknet does.
-        super().__init__(convolution, nn.BatchNorm2d(out, eps=1e-6), nn.LeakyReLU(SLOPE))
+        super().__init__(convolution, nn.BatchNorm2d(out, eps=EPSILON), nn.LeakyReLU(SLOPE))
 
 
 class Residual(nn.Module):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from saccade.backbones.darknet import EPSILON
 from saccade.errors import SaccadeError
 
 State = dict[str, Tensor]
@@ -36,7 +37,7 @@ def read_values(path: Path) -> Tensor:
     if not 0 <= major < 1000 or not 0 <= minor < 1000:
         raise SaccadeError(f"{path} is no file of Darknet's weights: it would be of version {major}.{minor}")
     header = 20 if major * 10 + minor >= 2 else 16
-    if (len(data) - header) % 4:
+    if len(data) < header or (len(data) - header) % 4:
         raise SaccadeError(f"{path} does not end with a whole number of 4 bytes: it was cut short; fetch it again")
     return torch.from_numpy(np.frombuffer(data, "<f4", offset=header).astype(np.float32))
 
@@ -105,4 +106,10 @@ def _cut(values: Tensor, layers: list[_Layer], outputs: dict[str, int]) -> State
         for name, shape in parts.items():
             state[name] = values[place : place + math.prod(shape)].view(shape)
             place += math.prod(shape)
+        if layer.norm:
+            # Darknet adds its smallest number to the deviation, and torch to the variance.
+            variance = state[f"{layer.norm}.running_var"]
+            state[f"{layer.norm}.weight"] = (
+                state[f"{layer.norm}.weight"] * (variance + EPSILON).sqrt() / (variance.sqrt() + EPSILON)
+            )
     return state

@@ -18,10 +18,11 @@ def anchors(
     """Find the anchors that fit the boxes of the training images, for YOLOv3. `saccade fit` does so by itself."""
     from saccade.cli.printing import print_json
     from saccade.recipes.anchors import find_anchors
+    from saccade.tasks.detect.anchor_shapes import as_settings
     from saccade.wording import counted
 
     found = find_anchors(data, count, size, out)
-    shapes = [[round(float(side), 1) for side in shape] for shape in found.shapes]
+    shapes = as_settings(found.shapes)
     mean, good = float(found.overlaps.mean()), float((found.overlaps > 0.5).mean())
     if as_json:
         print_json({"anchors": shapes, "boxes": len(found.sides), "mean_overlap": mean, "above_half": good})

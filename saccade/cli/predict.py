@@ -48,6 +48,10 @@ def predict(
 
     films = [path for path in paths if path.suffix.lower() in FILMS and path.is_file()]
     files = find_images([path for path in paths if path not in films])
+    if films:
+        from saccade.recipes.predict_film import check_places
+
+        check_places(films, out)
     predictor = load(run, precision=precision, tile=tile, probabilities=probabilities, weights=weights, turned=turned)
     broken = sum(_film(predictor, path, out, top, score, as_json) for path in films)
     if films and not files:
@@ -83,6 +87,7 @@ def _film(predictor: "Predictor", path: Path, out: Path | None, top: int, score:
     """Look at one film and say where it is; whether it could not be read to its end."""
     import sys
 
+    from saccade.cli.printing import print_json
     from saccade.data.decode import DecodeError
     from saccade.recipes.predict_film import predict_film
     from saccade.wording import counted
@@ -91,6 +96,8 @@ def _film(predictor: "Predictor", path: Path, out: Path | None, top: int, score:
         seen = predict_film(predictor, path, out, top, score, print if as_json else None)
     except DecodeError as error:
         print(f"error: {error}", file=sys.stderr)
+        if as_json:
+            print_json({"path": str(path), "error": error.reason})
         return True
     where = f"{counted(seen.frames, 'frame', 'frames')}, drawn: {seen.film}, a line of JSON each: {seen.lines}"
     print(f"{path}  {where}", file=sys.stderr if as_json else sys.stdout)

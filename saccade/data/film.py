@@ -40,8 +40,10 @@ class Film:
             self._exact, self._seconds = stream.frames or None, None
             if stream.duration and stream.time_base:
                 self._seconds = float(stream.duration * stream.time_base)
-            elif container.duration:
-                self._seconds = container.duration / 1e6
+            elif stream.metadata.get("DURATION"):
+                self._seconds = _clock(stream.metadata["DURATION"])
+            elif container.duration and len(container.streams) == 1:
+                self._seconds = container.duration / 1e6  # else that of the longest, which may be the sound's
         self.count = self._exact
         if self.count is None and self._seconds and self.rate:
             self.count = max(1, round(self._seconds * self.rate))
@@ -49,7 +51,8 @@ class Film:
     def __iter__(self) -> Iterator[Frame]:
         """Its frames, in order.
 
-        Raises DecodeError, after the frames that could be read, where the film is damaged or breaks off.
+        Raises DecodeError, after the frames that could be read, where the film breaks off. Frames that are damaged in
+        the middle are left out or smeared, as players show them.
         """
         from av.error import FFmpegError
 
@@ -73,6 +76,15 @@ class Film:
             raise DecodeError(
                 str(self.path), f"breaks off after {done:,} of some {self.count or done:,} frames: it was cut short"
             )
+
+
+def _clock(text: str) -> float | None:
+    """Seconds of 01:02:03.456; None where it is something else."""
+    try:
+        hours, minutes, seconds = (float(part) for part in text.split(":"))
+    except ValueError:
+        return None
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def _opened(path: Path) -> Any:

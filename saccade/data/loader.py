@@ -163,6 +163,12 @@ def _together(targets: list[Any], size: Size) -> Any:
     return torch.from_numpy(maps)
 
 
+def ends_of(side: int, scales: tuple[float, float]) -> tuple[int, int]:
+    """The least and the most pixels a side that batches are scaled to, multiples of STEP."""
+    low, high = (STEP * max(1, round(side * factor / STEP)) for factor in scales)
+    return low, high
+
+
 class Loader:
     """Batches of a dataset, epoch by epoch, the same for any number of workers.
 
@@ -230,7 +236,7 @@ class Loader:
         if not self.shuffle or self.scales == (1.0, 1.0):
             return lambda _: ()
         side, rng = self.dataset.preprocessing.side, keyed.generator(self.dataset.seed, epoch, "scales")
-        low, high = (max(1, round(side * factor / STEP)) for factor in self.scales)
+        low, high = (own // STEP for own in ends_of(side, self.scales))
         drawn = rng.integers(low, high + 1, size=len(self)) * STEP
         return lambda step: (int(drawn[step]),)
 

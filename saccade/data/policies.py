@@ -6,7 +6,7 @@ from saccade.data.augment import Augmentation
 POLICIES: dict[str, Augmentation] = {
     "photo": Augmentation(crop=(0.25, 1.0), flip=0.5, rotate=5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
     "objects": Augmentation(flip=0.5, zoom=(0.7, 1.1), brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
-    # Liu et al. 2016, section 2.2 and 3.6, with the colours of its published code.
+    # Liu et al. 2016, section 2.2 and 3.6, with about as much colour as its published code adds.
     "ssd": Augmentation(expand=4.0, patch=1.0, flip=0.5, brightness=0.125, contrast=0.5, saturation=0.5, hue=0.05),
     "pixels": Augmentation(flip=0.5, zoom=(0.75, 1.5), brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
     "flipped": Augmentation(flip=0.5),

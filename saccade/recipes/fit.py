@@ -15,6 +15,7 @@ from saccade.checkpoint import Card, load_card
 from saccade.data import source as sources
 from saccade.data.findings import Findings
 from saccade.data.hold_out import hold_out
+from saccade.data.loader import ends_of
 from saccade.data.source import Source, classes_of
 from saccade.errors import SaccadeError, UsageError
 from saccade.models import (
@@ -170,6 +171,9 @@ def fit(
     check_finds(network, source)
     preprocessing = preprocessing_for(network, found, config)
     check_size(network, preprocessing)
+    if config.multi_scale != (1.0, 1.0):
+        for side in ends_of(preprocessing.side, config.multi_scale):
+            check_size(network, preprocessing.scaled_to(side))
     card = Card(
         model=model,
         task=task,

@@ -18,9 +18,11 @@ from saccade.data.looks import broken_images
 from saccade.data.objects import Objects
 from saccade.data.source import Source, Split, labels_of
 from saccade.errors import SaccadeError, UsageError
+from saccade.layers.meta import on_meta
 from saccade.models import Model
 from saccade.structures import Known, Preprocessing, Skeleton
 from saccade.tasks.detect.contract import Detector
+from saccade.tasks.detect.one_look import OneLook
 from saccade.tasks.segment.contract import Segmenter
 from saccade.training.config import FREE_TO_CHANGE, Config, explain_validation
 from saccade.wording import counted
@@ -179,17 +181,23 @@ def skeleton_of(source: Source) -> Skeleton | None:
 @torch.no_grad()
 def check_size(network: Model, preprocessing: Preprocessing) -> None:
     """One look at nothing, before anything is written: not every network can take every size."""
-    height, width = preprocessing.size
-    if preprocessing.frame == "windows":
-        height, width = min(height, 256), min(width, 256)  # any size will do, and a large one takes its time
-    if preprocessing.frame == "whole":
-        height = width = -(-preprocessing.resize // preprocessing.multiple) * preprocessing.multiple
+    height, width = _seen(preprocessing)
     try:
         network.eval()(torch.zeros(1, preprocessing.channels, height, width))
     except RuntimeError as error:
         raise UsageError(
             f"the network cannot look at {height} x {width} pixels; choose a larger size ({error})"
         ) from None
+
+
+def _seen(preprocessing: Preprocessing) -> tuple[int, int]:
+    """(height, width) of an image that the network sees."""
+    height, width = preprocessing.size
+    if preprocessing.frame == "windows":
+        return min(height, 256), min(width, 256)  # any size will do, and a large one takes its time
+    if preprocessing.frame == "whole":
+        height = width = -(-preprocessing.resize // preprocessing.multiple) * preprocessing.multiple
+    return height, width
 
 
 def check_batch(network: Model, loader: Loader) -> None:
@@ -200,6 +208,16 @@ def check_batch(network: Model, loader: Loader) -> None:
             f"this network normalises the mean of an image over the batch, which needs two images or more a process, "
             f"and has {share} of {len(loader.dataset)}; choose a larger batch_size, or another network"
         )
+    if isinstance(network, OneLook) and share < 2:
+        height, width = _seen(loader.dataset.preprocessing)
+        try:
+            with torch.no_grad():
+                on_meta(network).train()(torch.zeros(1, network.in_channels, height, width, device="meta"))
+        except ValueError as error:
+            raise UsageError(
+                f"this network normalises a map of one place over the batch, which needs two images or more a process, "
+                f"and has {share} of {len(loader.dataset)}; choose a larger batch_size or size ({error})"
+            ) from None
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

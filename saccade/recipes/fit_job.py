@@ -25,7 +25,7 @@ from saccade.models import Model, builder, create_model, create_probe, create_ta
 from saccade.recipes.anchors import sides_of
 from saccade.structures import Preprocessing
 from saccade.tasks.contract import Task
-from saccade.tasks.detect.anchor_shapes import cluster
+from saccade.tasks.detect.anchor_shapes import as_settings, cluster
 from saccade.tasks.detect.yolov3 import YOLOv3
 from saccade.tasks.segment.losses import balanced as pixel_balance
 from saccade.training.config import Config
@@ -80,7 +80,7 @@ def anchors_for(
     own = network.standard_preprocessing()
     sides = sides_of(train, own if config.size is None else own.scaled_to(config.size))
     found = cluster(sides, sum(map(len, network.anchors)))
-    shapes = [[round(float(side), 1) for side in shape] for shape in found.shapes]
+    shapes = as_settings(found.shapes)
     display.say(f"anchors for these boxes, {100 * found.overlaps.mean():.0f} % overlap on average: {shapes}")
     return {"anchors": shapes}
 
@@ -112,10 +112,9 @@ def make_job(
     network.to(accelerator.device)
     stages = stages_of(network)
     freeze = plan(stages, card.adapt, config, norms_of(network))
-    augmentation = config.augmentation if isinstance(config.augmentation, Augmentation) else None
     task = create_task(card.task, card.classes, network, card.skeleton, **_weighing(card, source, config))
     closed = config.epochs - config.close_mosaic
-    data = Dataset(train, card.preprocessing, augmentation, config.seed, task.known, config.mosaic, closed)
+    data = Dataset(train, card.preprocessing, augmentation_of(config), config.seed, task.known, config.mosaic, closed)
     return Job(
         model=network,
         task=task,
@@ -130,6 +129,13 @@ def make_job(
         display=display,
         freeze=freeze,
     )
+
+
+def augmentation_of(config: Config) -> Augmentation | None:
+    """How training images vary, once "auto" is decided; None for not at all."""
+    if isinstance(config.augmentation, Augmentation):
+        return config.augmentation
+    return Augmentation() if config.mosaic else None  # of a mosaic each of the four as it is
 
 
 def make_loader(data: Dataset, config: Config, accelerator: Accelerator, shuffle: bool) -> Loader:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from saccade.progress import Progress
 from saccade.recipes.predict import as_dict, drawn_on
 
 TICKS = 1000  # a second, of the times of the frames that are written
+FASTEST = 240  # frames a second; where a file says more it does not know, and a player would lose the last one
 
 
 class Seen(NamedTuple):
@@ -48,17 +49,15 @@ def predict_film(
     out   a folder for them; None for the current one
     top   how many classes to name
     sure  the least score of a thing
-    told  is handed each line of JSON too
+    told  is handed each line of JSON too, with the film's path
 
     However long the film, only a few frames are in memory. A film that breaks off is written as far as it goes.
 
     Raises DecodeError when not one frame can be read, UsageError when one of the files is there already.
     """
-    folder = Path() if out is None else out
-    film, lines = (folder / f"{path.stem}-predicted{suffix}" for suffix in (".mp4", ".jsonl"))
-    for file in (film, lines):
-        if file.exists():
-            raise UsageError(f"{file} is there already; choose another --out, or move it away")
+    check_places([path], out)
+    film, lines = places_of(path, out)
+    folder = film.parent
     source, error, count = Film(path), None, 0
     folder.mkdir(parents=True, exist_ok=True)
     parts = [file.with_name(f"{file.name}.{os.getpid()}.part") for file in (film, lines)]
@@ -72,10 +71,10 @@ def predict_film(
                 for count, frame in enumerate(source, start=1):
                     said = predictor(frame.pixels)
                     place: dict[str, Any] = {"frame": count - 1, "seconds": round(frame.seconds, 6)}
-                    line = json.dumps(place | as_dict(said, predictor.card.classes, top, sure), ensure_ascii=False)
-                    text.write(line + "\n")
+                    place |= as_dict(said, predictor.card.classes, top, sure)
+                    text.write(json.dumps(place, ensure_ascii=False) + "\n")
                     if told is not None:
-                        told(line)
+                        told(json.dumps({"path": str(path)} | place, ensure_ascii=False))
                     writer.add(drawn_on(frame.pixels, said, predictor.card, sure), frame.seconds)
                     progress.advance()
             except DecodeError as broken:
@@ -90,6 +89,24 @@ def predict_film(
     return Seen(film, lines, count, error)
 
 
+def places_of(path: Path, out: Path | None) -> tuple[Path, Path]:
+    """The drawn film and the lines of JSON that a film becomes."""
+    folder = Path() if out is None else out
+    return folder / f"{path.stem}-predicted.mp4", folder / f"{path.stem}-predicted.jsonl"
+
+
+def check_places(paths: Sequence[Path], out: Path | None) -> None:
+    """Raise UsageError where what films become is there already, or two of them would become the same."""
+    taken: dict[Path, Path] = {}
+    for path in paths:
+        for file in places_of(path, out):
+            if file in taken:
+                raise UsageError(f"{taken[file]} and {path} would both become {file}; look at them one by one")
+            if file.exists():
+                raise UsageError(f"{file} is there already; choose another --out, or move it away")
+            taken[file] = path
+
+
 class Writer:
     """A film that is written frame by frame, as large as the first one; others are fitted into that.
 
@@ -97,7 +114,7 @@ class Writer:
     """
 
     def __init__(self, path: Path, rate: Fraction | None) -> None:
-        self.path, self.rate = path, rate or Fraction(25)
+        self.path, self.rate = path, rate if rate and rate <= FASTEST else Fraction(25)
         self.size: Size | None = None
         self._last = -1
 

@@ -229,6 +229,11 @@ def configure(
             f"patience is {config.patience} epochs, but only every {config.validate_every} epochs are validated; "
             f"choose a larger patience"
         )
+    if config.close_mosaic >= config.epochs and (config.mosaic or (config.mixup and task == "detect")):
+        raise UsageError(
+            f"the last {config.close_mosaic} epochs are without mosaics and mixup, but there are only {config.epochs}; "
+            f"choose a smaller close_mosaic, or leave mosaic and mixup out"
+        )
     if config.warm_start > config.epochs:
         raise UsageError(f"warm_start is {config.warm_start}, but there are only {config.epochs} epochs")
     return config

@@ -8,10 +8,15 @@ of that box are. It puts together what today's detectors agree on:
   2020, section 3, equations 3 to 6);
 - which places learn from which thing is decided by how well their answers, class and box together, are already in line
   with it; and how far they are is what the score learns (Feng, Zhong, Gao, Scott and Huang, "TOOD: Task-Aligned
-  One-Stage Object Detection", ICCV 2021, section 3.2, equations 2 to 8), without that paper's aligned head;
+  One-Stage Object Detection", ICCV 2021, section 3.2, equations 2 to 8), without that paper's aligned head and the
+  epochs of another assignment that it begins with;
 - maps that go down and up again (Liu et al., "Path Aggregation Network for Instance Segmentation", CVPR 2018, section
-  3.1), and heads for both answers in common, all of 5 x 5 filters a channel and 1 x 1 filters (Yu et al., "PP-PicoDet:
-  A Better Real-Time Object Detector on Mobile Devices", arXiv:2111.00902, sections 2.1 and 2.2).
+  3.1), of 5 x 5 filters a channel and 1 x 1 filters (Yu et al., "PP-PicoDet: A Better Real-Time Object Detector on
+  Mobile Devices", arXiv:2111.00902, sections 2.1 and 2.2);
+- a tower for the classes and one for the boxes (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, section
+  4), the boxes' as light as the maps; the classes' of full 3 x 3 filters, where telling things apart is learnt.
+
+A distance is at most 15 strides: of the coarsest map 480 pixels, so that things up to 960 pixels are found whole.
 """
 
 import math
@@ -36,6 +41,7 @@ ALPHA, BETA = 1.0, 6.0  # how much the class and the box count in the alignment 
 GAMMA = 2.0  # how much more what is wrong counts (TOOD, equation 6)
 PRIOR = 0.01  # how likely a thing is at a place to begin with (Lin et al., "Focal Loss", ICCV 2017, section 3.3)
 BOXES, DISTANCES = 2.0, 0.5  # weights of the losses beside the classes'
+LEAST = 0.1  # score that the places of a thing should have while none of them overlaps it
 
 
 class Separable(nn.Sequential):
@@ -50,6 +56,13 @@ class Separable(nn.Sequential):
             nn.BatchNorm2d(channels),
             nn.ReLU(),
         )
+
+
+class Full(nn.Sequential):
+    """3 x 3 across all channels, normalised and rectified."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
 
 
 class PathAggregation(nn.Module):
@@ -83,12 +96,14 @@ class PathAggregation(nn.Module):
 class Head(nn.Module):
     """What the places of one map say: K logits and four distances.
 
-    depth  of the layers that both answers share
+    depth  of each tower
+    full   whether the classes' tower has full filters
     """
 
-    def __init__(self, width: int, depth: int, num_classes: int) -> None:
+    def __init__(self, width: int, depth: int, full: bool, num_classes: int) -> None:
         super().__init__()
-        self.tower = nn.Sequential(*(Separable(width) for _ in range(depth)))
+        self.class_tower = nn.Sequential(*(Full(width) if full else Separable(width) for _ in range(depth)))
+        self.box_tower = nn.Sequential(*(Separable(width) for _ in range(depth)))
         self.classes = nn.Conv2d(width, num_classes, 1)
         self.distances = nn.Conv2d(width, 4 * BINS, 1)
         for layer in (self.classes, self.distances):
@@ -100,8 +115,8 @@ class Head(nn.Module):
 
     def forward(self, one: Tensor) -> tuple[Tensor, Tensor]:
         """[B, h * w, K] and [B, h * w, 4 * BINS], row by row."""
-        hidden = self.tower(one)
-        return _by_place(self.classes(hidden)), _by_place(self.distances(hidden))
+        classes, distances = self.classes(self.class_tower(one)), self.distances(self.box_tower(one))
+        return _by_place(classes), _by_place(distances)
 
 
 def _begin(classes: nn.Module) -> None:
@@ -173,13 +188,13 @@ def assign(places: Places, boxes: Tensor, scores: Tensor, truths: Tensor, labels
 
     Of the places inside of a thing those learn from it whose alignment, score ** ALPHA * overlap ** BETA, is highest.
     A thing in which no place lies, as small as a stride, has the nearest of the finest map. A place that two things
-    want learns from the one it overlaps more. The best place of a thing should say its overlap, others as much less as
-    their alignment is less (equations 4 and 5).
+    want learns from the one it overlaps more. The best place that a thing has kept should say the most that any of its
+    places overlaps it, others as much less as their alignment is less (equations 4 and 5).
     """
     count, device = len(places.centres), boxes.device
     best = torch.full((count,), -1.0, device=device)
     owner = torch.full((count,), -1, dtype=torch.int64, device=device)
-    reached, alignment = torch.zeros(count, device=device), torch.zeros(count, device=device)
+    alignment = torch.zeros(count, device=device)
     finest = int((places.strides == places.strides.min()).sum()) if count else 0
     step = max(1, PAIRS // max(1, count))
     for start in range(0, len(truths), step):
@@ -198,13 +213,13 @@ def assign(places: Places, boxes: Tensor, scores: Tensor, truths: Tensor, labels
         better = value > best
         best = torch.where(better, value, best)
         owner = torch.where(better, which + start, owner)
-        # As far as these are of the best place of the thing, in terms of overlap.
-        top = (aligned * chosen).amax(1, keepdim=True).clamp(min=1e-30)
-        share = aligned / top * (overlap * chosen).amax(1, keepdim=True)
-        alignment = torch.where(better, share.gather(0, which[None])[0], alignment)
-        reached = torch.where(better, value, reached)
+        alignment = torch.where(better, aligned.gather(0, which[None])[0], alignment)
     taken = (owner >= 0).nonzero().flatten()
-    return Assigned(taken, owner[taken], alignment[taken].clamp(0, 1))
+    mine, aligned, overlap = owner[taken], alignment[taken], best[taken]
+    nothing = torch.zeros(len(truths), device=device)
+    most_aligned, most_overlap = (nothing.scatter_reduce(0, mine, own, "amax")[mine] for own in (aligned, overlap))
+    targets = aligned / most_aligned.clamp(min=1e-30) * most_overlap
+    return Assigned(taken, mine, torch.where(most_aligned > 0, targets, LEAST).clamp(0, 1))
 
 
 def _inside(centres: Tensor, boxes: Tensor) -> Tensor:
@@ -229,7 +244,7 @@ class Aligned(OneLook):
         "frozen": 0,
     }
 
-    def __init__(self, body: Backbone, width: int, depth: int, num_classes: int) -> None:
+    def __init__(self, body: Backbone, width: int, depth: int, full: bool, num_classes: int) -> None:
         super().__init__()
         # Of several maps with one stride the last knows most.
         levels = {stride: place for place, stride in enumerate(body.strides) if 8 <= stride <= 32}
@@ -239,7 +254,7 @@ class Aligned(OneLook):
             )
         self.backbone, self.levels, self.strides = body, tuple(levels.values()), tuple(levels)
         self.neck = PathAggregation([body.channels[place] for place in self.levels], width)
-        self.heads = nn.ModuleList(Head(width, depth, num_classes) for _ in self.levels)
+        self.heads = nn.ModuleList(Head(width, depth, full, num_classes) for _ in self.levels)
         self.num_classes, self.in_channels = num_classes, body.in_channels
 
     last_layers = ("heads.0.classes", "heads.1.classes", "heads.2.classes")
@@ -319,20 +334,22 @@ def aligned(
     backbone: str = "mobilenet_v2",
     width: int = 96,
     depth: int = 2,
+    full: bool = True,
     encoder_options: Mapping[str, Any] | None = None,
 ) -> Aligned:
     """On the maps of any network of the catalogue.
 
     width            channels of the maps that are looked at
-    depth            layers that look at them
+    depth            layers of each tower that looks at them
+    full             whether the tower of the classes has full filters; without, it is as light as the rest
     encoder_options  what the backbone's builder takes besides
     """
-    return Aligned(encoder(backbone, in_channels, **dict(encoder_options or {})), width, depth, num_classes)
+    return Aligned(encoder(backbone, in_channels, **dict(encoder_options or {})), width, depth, full, num_classes)
 
 
 def aligned_nano(num_classes: int = 80, in_channels: int = 3) -> Aligned:
     """On MobileNetV3-Small, for the slowest machines."""
-    return aligned(num_classes, in_channels, "mobilenet_v3_small", 64)
+    return aligned(num_classes, in_channels, "mobilenet_v3_small", 64, full=False)
 
 
 def aligned_small(num_classes: int = 80, in_channels: int = 3) -> Aligned:

@@ -39,6 +39,8 @@ def cluster(sides: np.ndarray, count: int, seed: int = 0) -> Anchors:
     Raises SaccadeError when there is no box.
     """
     sides = np.asarray(sides, dtype=np.float64)
+    # The same shares of images that differ in size are the same but for their last digits.
+    sides = np.round(sides[(sides > 0).all(axis=1)], 2)
     sides = sides[(sides > 0).all(axis=1)]
     if not len(sides):
         raise SaccadeError("there is no box to take anchors from; mark some things first")
@@ -50,12 +52,19 @@ def cluster(sides: np.ndarray, count: int, seed: int = 0) -> Anchors:
         shapes = different
         factors = (factor for power in range(1, count + 1) for factor in (2.0**-power, 2.0**power))
         while len(shapes) < count:
-            shapes = np.concatenate([shapes, different * next(factors)])[:count]
+            scaled = different * next(factors)
+            new = ~(overlap(scaled, shapes) > 0.99).any(axis=1)
+            shapes = np.concatenate([shapes, scaled[new]])[:count]
     else:
         tries = [_means(sides, different, count, rng) for _ in range(TRIES)]
         shapes = max(tries, key=lambda own: overlap(sides, own).max(axis=1).mean())
     shapes = shapes[np.argsort(shapes.prod(axis=1), kind="stable")]
     return Anchors(shapes, sides, overlap(sides, shapes).max(axis=1))
+
+
+def as_settings(shapes: np.ndarray) -> list[list[float]]:
+    """Anchors as `network={anchors=...}` takes them: to three digits."""
+    return [[float(f"{side:.3g}") for side in shape] for shape in shapes]
 
 
 def _means(sides: np.ndarray, different: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,7 +1,7 @@
 """SSD: on several maps, fine to coarse, every place says of a few default boxes what is in them and how to move them.
 
 Liu, Anguelov, Erhan, Szegedy, Reed, Fu and Berg, "SSD: Single Shot MultiBox Detector", ECCV 2016. Section 2.1 and
-figure 2: VGG-16 up to conv4_3, its full connections slid and thinned out, and more layers behind them; section 2.2:
+figure 2: VGG-16 up to conv4_3, its full connections slid, of fewer units, and more layers behind them; section 2.2:
 default boxes (equation 4), matching, the loss (equations 1 to 3), three times as much background as things. Section
 3.1: conv4_3 is brought to a length of 20 at every place, as in ParseNet. SSD300 reaches 74.3 % mAP on VOC 2007 when
 trained on 2007 and 2012 (table 1), SSD512 76.8; with the expansion of section 3.6 77.2 and 79.8.
@@ -39,7 +39,8 @@ class Level(NamedTuple):
     ratios  of width to height, beside 1 : 1; each comes with its inverse
     scale   side of the square, as a share of the image's
     next    of the coarser map: there is one more square, between the two in size
-    step    pixels of the image between two places, at the size the network was designed for; 0 for as many as fit
+    step    pixels between two places where the input is as large as the network was designed for; 0, and at any other
+            size, for places that lie evenly over the image
     """
 
     ratios: tuple[float, ...]
@@ -67,14 +68,14 @@ def default_boxes(maps: Sequence[Tensor], levels: Sequence[Level], size: Size, d
 
     maps      [B, C, h, w] each
     size      (height, width) of the input
-    designed  side of the input that the steps of the levels are pixels of
+    designed  side of the input that the steps of the levels are for
     """
     height, width = size
     found = []
     for one, level in zip(maps, levels, strict=True):
         rows, columns = one.shape[-2:]
-        down = level.step * height / designed if level.step else height / rows
-        across = level.step * width / designed if level.step else width / columns
+        down = level.step if level.step and height == designed else height / rows
+        across = level.step if level.step and width == designed else width / columns
         y = (torch.arange(rows) + 0.5) * down
         x = (torch.arange(columns) + 0.5) * across
         centres = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1).view(-1, 1, 2)
@@ -207,7 +208,7 @@ class WithExtras(nn.Module):
     """Any backbone from some stride on, and behind it maps half as large each.
 
     finest  the least stride
-    count   how many maps in all
+    count   how many maps in all, the finest ones where the backbone has more
     width   channels of the maps behind the backbone
     """
 
@@ -218,7 +219,7 @@ class WithExtras(nn.Module):
         places = {stride: place for place, stride in enumerate(body.strides) if stride >= finest}
         if not places:
             raise UsageError(f"SSD here needs a map of stride {finest} or more, but these are {body.strides}")
-        self.places = tuple(places.values())
+        self.places = tuple(places.values())[:count]
         own = [body.channels[place] for place in self.places]
         self.extra = nn.ModuleList()
         for number in range(max(0, count - len(own))):
@@ -321,7 +322,8 @@ def hardest(losses: Tensor, things: Tensor) -> Tensor:
 
 
 def ssd300_vgg16(num_classes: int = 90, in_channels: int = 3) -> SSD:
-    """77.2 % mAP on VOC 2007 (table 1 and section 3.6); torchvision's published weights have 25.1 box AP on COCO."""
+    """77.2 % mAP on VOC 2007 (table 1 and section 3.6), with default boxes a little larger than these, which are those
+    of the paper's published code for COCO, as torchvision's, whose weights have 25.1 box AP there."""
     ratios = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,))
     scales = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
     steps = (8.0, 16.0, 32.0, 64.0, 100.0, 300.0)

@@ -41,7 +41,9 @@ COCO: tuple[Shape, ...] = (
     (156, 198),
     (373, 326),
 )
-COCO_TINY: tuple[Shape, ...] = ((10, 14), (23, 27), (37, 58), (81, 82), (135, 169), (344, 319))
+# Of the six that were found, (10, 14) first, the published small network took the second to the fourth for its finer
+# map, by mistake; its weights can be used with these alone.
+COCO_TINY: tuple[Shape, ...] = ((23, 27), (37, 58), (81, 82), (81, 82), (135, 169), (344, 319))
 EACH = 3  # anchors a map
 IGNORED = 0.5  # overlap with a thing from which on an anchor that is not its own is left in peace (section 2.1)
 
@@ -52,11 +54,13 @@ class Cells(NamedTuple):
     corners  [N, 2] float32 (x, y) of the cells, pixels of the input
     strides  [N] float32
     shapes   [N, 2] float32 (width, height) of the anchors, pixels
+    maps     (stride, rows, columns) of each map
     """
 
     corners: Tensor
     strides: Tensor
     shapes: Tensor
+    maps: tuple[tuple[int, int, int], ...]
 
 
 class Assigned(NamedTuple):
@@ -173,7 +177,7 @@ class YOLOv3(OneLook):
             coarser, answers = scale(maps[place], coarser)
             said.append(answers.unflatten(1, (EACH, -1)).permute(0, 3, 4, 1, 2).flatten(1, 3))
             cells.append(_cells(answers, stride, shapes))
-        return Cells(*(torch.cat(column) for column in zip(*cells, strict=True))), torch.cat(said, 1).float()
+        return _joined(cells), torch.cat(said, 1).float()
 
     def losses(self, inputs: Tensor, sizes: Sequence[Size], truths: Sequence[Instances]) -> dict[str, Tensor]:
         """Section 2.1 and 2.2, the mean over the images.
@@ -226,7 +230,18 @@ def _cells(answers: Tensor, stride: int, shapes: Sequence[Shape]) -> Cells:
     corners = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1).view(-1, 1, 2).float() * stride
     own = torch.tensor(shapes, dtype=torch.float32, device=answers.device)
     corners, own = torch.broadcast_tensors(corners, own)
-    return Cells(corners.reshape(-1, 2), torch.full((len(own) * EACH,), float(stride)).to(own), own.reshape(-1, 2))
+    strides = torch.full((rows * columns * EACH,), float(stride), device=own.device)
+    return Cells(corners.reshape(-1, 2), strides, own.reshape(-1, 2), ((stride, rows, columns),))
+
+
+def _joined(cells: Sequence[Cells]) -> Cells:
+    """Of several maps."""
+    return Cells(
+        torch.cat([one.corners for one in cells]),
+        torch.cat([one.strides for one in cells]),
+        torch.cat([one.shapes for one in cells]),
+        tuple(own for one in cells for own in one.maps),
+    )
 
 
 def boxes_of(cells: Cells, said: Tensor) -> Tensor:
@@ -248,19 +263,19 @@ def assign(cells: Cells, truths: Tensor) -> Assigned:
     if not len(truths):
         nothing = torch.zeros(0, dtype=torch.int64, device=truths.device)
         return Assigned(nothing, nothing, truths.new_zeros(0, 4))
-    kinds, of_kind = torch.unique(torch.cat([cells.strides[:, None], cells.shapes], 1), dim=0, return_inverse=True)
+    # Of each map its first cell's anchors, which are those of all its cells.
+    sizes = [rows * columns * EACH for _, rows, columns in cells.maps]
+    begins = [sum(sizes[:number]) for number in range(len(sizes))]
+    kinds = torch.cat([cells.shapes[begin : begin + EACH] for begin in begins])
     # As if all stood with their corners in one place (section 2.1: "bounding box prior").
     upright = torch.cat([torch.zeros_like(sides), sides], 1)
-    likeness = iou(upright, torch.cat([torch.zeros_like(kinds[:, 1:]), kinds[:, 1:]], 1))
-    best, kind = likeness.max(1)
+    best, kind = iou(upright, torch.cat([torch.zeros_like(kinds), kinds], 1)).max(1)
     places = []
-    for own, middle in zip(kind.tolist(), middles, strict=True):
-        among = (of_kind == own).nonzero().flatten()
-        stride = kinds[own, 0]
-        low, high = cells.corners[among[0]], cells.corners[among[-1]]
-        column, row = (middle / stride).floor().clamp(min=low / stride, max=high / stride).long().tolist()
-        columns = int(high[0] / stride) + 1
-        places.append(int(among[row * columns + column]))
+    for own, (x, y) in zip(kind.tolist(), middles.tolist(), strict=True):
+        which, anchor = divmod(own, EACH)
+        stride, rows, columns = cells.maps[which]
+        row, column = (min(max(int(at // stride), 0), count - 1) for at, count in ((y, rows), (x, columns)))
+        places.append(begins[which] + (row * columns + column) * EACH + anchor)
     # From the worst to the best, so that the best has the last word.
     taken = dict(sorted(zip(places, range(len(places)), strict=True), key=lambda pair: float(best[pair[1]])))
     place = torch.tensor(list(taken), device=truths.device)

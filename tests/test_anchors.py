@@ -1,0 +1,96 @@
+"""Anchors: the best of all by trying them, for every set of boxes that there can be."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ran import cli
+
+from saccade.data import source as sources
+from saccade.data.formats import coco
+from saccade.errors import SaccadeError
+from saccade.models import create_model
+from saccade.recipes.anchors import find_anchors
+from saccade.structures import Preprocessing
+from saccade.tasks.detect.anchor_shapes import as_settings, cluster, overlap
+
+
+def test_overlap_by_hand() -> None:
+    first, second = np.array([[10.0, 20], [4, 4]]), np.array([[20.0, 10], [4, 8]])
+    assert overlap(first, second).tolist() == [[100 / 300, 32 / 200], [16 / 200, 16 / 32]]
+
+
+def test_groups_of_boxes_get_an_anchor_each() -> None:
+    rng = np.random.default_rng(0)
+    middles = np.array([[10.0, 12], [40, 20], [30, 90]])
+    sides = np.concatenate([middle * rng.uniform(0.95, 1.05, (50, 2)) for middle in middles])
+    found = cluster(sides, 3)
+    expected = [sides[50 * k : 50 * k + 50].mean(0) for k in range(3)]
+    np.testing.assert_allclose(found.shapes, expected, rtol=2e-3)
+    np.testing.assert_allclose(found.overlaps, overlap(found.sides, found.shapes).max(1))
+
+
+def test_no_division_of_a_few_boxes_is_better() -> None:
+    """Of all ways to put seven boxes into two groups the means of the best overlap them no more."""
+    sides = np.random.default_rng(3).uniform(10, 100, (7, 2)).round(2)
+    best = 0.0
+    for chosen in itertools.product((False, True), repeat=7):
+        mine = np.array(chosen)
+        if mine.any() and not mine.all():
+            means = np.stack([sides[mine].mean(0), sides[~mine].mean(0)])
+            best = max(best, float(overlap(sides, means).max(1).mean()))
+    assert cluster(sides, 2).overlaps.mean() >= best - 0.01
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0.02, 2000), st.floats(0.02, 2000)), min_size=1, max_size=12),
+    st.sampled_from([1, 6, 9]),
+)
+def test_every_set_of_boxes_has_anchors(sides: list[tuple[float, float]], count: int) -> None:
+    """So many, small to large, none twice, none of no width, and each fit for a network."""
+    found = cluster(np.array(sides), count)
+    shapes = as_settings(found.shapes)
+    assert len(shapes) == count and np.isfinite(found.overlaps).all()
+    assert all(side > 0 for shape in shapes for side in shape)
+    areas = found.shapes.prod(1)
+    assert (np.diff(areas) >= 0).all()
+
+
+@pytest.mark.parametrize("sides", [[[100.0, 50]], [[10.0, 10], [20, 20]], [[0.6, 40.0]]])
+def test_one_or_two_boxes_have_as_many_anchors_as_are_asked_for(sides: list[list[float]]) -> None:
+    found = cluster(np.array(sides), 9)
+    assert len({tuple(shape) for shape in as_settings(found.shapes)}) == 9
+    assert found.overlaps.tolist() == pytest.approx([1.0] * len(sides))
+    create_model("yolov3", 2, backbone="resnet18", anchors=as_settings(found.shapes))
+
+
+def test_boxes_that_are_one_share_of_images_of_all_sizes() -> None:
+    rng = np.random.default_rng(0)
+    shares = np.array([(height / 3, width / 3) for height, width in rng.uniform(50, 3000, (40, 2))])
+    alike = np.stack([shares[:, 0] / shares[:, 0] * 41.6, shares[:, 1] * (41.6 / shares[:, 1])], 1)
+    assert len(cluster(alike, 6).shapes) == 6
+
+
+def test_without_a_box_there_is_none() -> None:
+    for sides in (np.zeros((0, 2)), np.array([[0.0, 5.0]])):
+        with pytest.raises(SaccadeError, match="mark some things first"):
+            cluster(sides, 3)
+
+
+def test_the_command_says_and_draws_them(tmp_path: Path) -> None:
+    source = sources.read("scenes-64")
+    coco.write(source.with_splits({"train": source.splits["train"].take(range(6))}), tmp_path / "coco")
+    done = cli("anchors", tmp_path / "coco", "--count", 6, "--size", 128, "--out", tmp_path / "a.svg", "--json")
+    told = json.loads(done.out)
+    objects = source.splits["train"].take(range(6)).objects
+    assert objects is not None
+    sides = 2 * (objects.boxes[:, 2:] - objects.boxes[:, :2])  # scenes of 64 pixels, seen at 128
+    assert told["anchors"] == as_settings(cluster(sides, 6).shapes) and told["boxes"] == len(sides)
+    assert told["anchors"] == as_settings(find_anchors(tmp_path / "coco", 6, 128).shapes)
+    assert (tmp_path / "a.svg").read_text().startswith("<svg")
+    assert Preprocessing.whole(128, 128).view((64, 64)).size == (128, 128)
