@@ -291,6 +291,31 @@ def test_boxes_alone_are_found_in_one_look(data: Path, tmp_path: Path, monkeypat
     assert (given.model, given.adapt, given.network) == ("aligned", "finetune", {"backbone": "resnet18"})
 
 
+def test_a_norm_of_one_place_needs_two_images(data: Path, tmp_path: Path) -> None:
+    small = {"backbone": "resnet18", "side": 64}
+    with pytest.raises(UsageError, match="needs two images or more"):
+        saccade.fit(
+            data,
+            model="ssd",
+            out=tmp_path / "run",
+            epochs=1,
+            batch_size=1,
+            size=64,
+            network=small,
+            workers=0,
+            quiet=True,
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_sizes_of_a_training_are_tried_before_it_begins(data: Path, tmp_path: Path) -> None:
+    """SSD300's last maps have filters of 3 x 3 pixels, and of a smaller image fewer are left."""
+    with pytest.raises(UsageError, match="cannot look at 192 x 192 pixels"):
+        saccade.fit(
+            data, model="ssd300_vgg16", out=tmp_path / "run", epochs=1, multi_scale=(0.6, 1.1), workers=0, quiet=True
+        )
+
+
 def test_predicting_in_bfloat16_is_about_the_same(run: Path, data: Path) -> None:
     image = next(path for path in (data / "val").rglob("*") if path.is_file())
     plain, quick = (saccade.load(run, precision=precision)(image) for precision in ("float32", "bfloat16"))

@@ -15,7 +15,7 @@ from saccade.data.film import Film
 from saccade.errors import UsageError
 from saccade.models import create_model
 from saccade.predict import Predictor
-from saccade.recipes.predict_film import Writer, predict_film
+from saccade.recipes.predict_film import Writer, check_places, predict_film
 from saccade.structures import Preprocessing
 
 av = pytest.importorskip("av", reason="films are read by PyAV, which is not installed")
@@ -151,6 +151,45 @@ def test_a_film_cut_short(tmp_path: Path) -> None:
     tail.write_bytes(tail.read_bytes()[:-200])
     with pytest.raises(DecodeError, match="it may be cut short"):
         Film(tail)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_sound_that_goes_on_is_no_lack_of_pictures(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"loud{suffix}"
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("libx264", rate=10)
+        pictures.height, pictures.width, pictures.pix_fmt = 48, 64, "yuv420p"
+        sound = container.add_stream("aac", rate=48_000)
+        for number in range(12):
+            pixels = np.full((48, 64, 3), shade(number), dtype=np.uint8)
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for number in range(3 * 48):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1000), dtype=np.float32), format="fltp", layout="mono")
+            silence.sample_rate, silence.pts = 48_000, 1000 * number
+            container.mux(sound.encode(silence))
+        for stream in (pictures, sound):
+            container.mux(stream.encode(None))
+    film = Film(path)
+    assert film.count == 12
+    assert len(list(film)) == 12
+
+
+def test_a_rate_that_cannot_be_is_not_believed(tmp_path: Path) -> None:
+    with Writer(tmp_path / "film.mp4", Fraction(90_000)) as writer:
+        for number in range(30):
+            writer.add(np.full((48, 64, 3), shade(number), dtype=np.uint8), number / 25)
+    assert len(list(Film(tmp_path / "film.mp4"))) == 30
+
+
+def test_several_films_must_not_become_one(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    paths = [make(tmp_path / "clip.mp4"), make(tmp_path / "b" / "clip.mov")]
+    with pytest.raises(UsageError, match="would both become"):
+        check_places(paths, tmp_path / "out")
+    check_places(paths[:1], tmp_path / "out")
+    (tmp_path / "clip-predicted.jsonl").touch()
+    with pytest.raises(UsageError, match="is there already"):
+        check_places(paths[:1], tmp_path)
 
 
 def test_what_is_no_film(tmp_path: Path) -> None:
