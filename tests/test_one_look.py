@@ -519,11 +519,35 @@ def test_what_cannot_be_built() -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_new_classes_start_where_nothing_is_found(name: str) -> None:
-    model = small(name).eval()
+@pytest.mark.parametrize("classes", [1, 3])
+def test_new_classes_start_where_nothing_is_found(name: str, classes: int) -> None:
+    model = small(name, classes).eval()
     model.reset_head()
     found = model.detect(torch.randn(1, 3, 96, 96), [(96, 96)])
     assert len(found[0].boxes) == 0 or float(found[0].scores.max()) < 0.4
+
+
+@pytest.mark.parametrize("name", ["ssd", "yolov1", "yolov3"])
+def test_the_loss_of_a_batch_is_made_of_those_of_its_images(name: str) -> None:
+    """Of YOLO the mean over the images; of SSD weighed by how many default boxes stand for things in each."""
+    model, size = small(name).eval(), (96, 96)
+    inputs = torch.randn(2, 3, *size)
+    truths = [
+        truth_of([[10, 10, 40, 50], [50, 40, 90, 90]], [0, 2], size),
+        truth_of([[5, 20, 60, 80]], [1], size),
+    ]
+    together = model.losses(inputs, [size] * 2, truths)
+    alone = [model.losses(inputs[n : n + 1], [size], truths[n : n + 1]) for n in range(2)]
+    weights = [0.5, 0.5]
+    if isinstance(model, ssd.SSD):
+        defaults = model(inputs)[0]
+        boxes = [torch.as_tensor(one.boxes, dtype=torch.float32) for one in truths]
+        counts = [int((ssd.match_defaults(defaults, own) >= 0).sum()) for own in boxes]
+        assert min(counts) >= 1 and sum(counts) > 3
+        weights = [count / sum(counts) for count in counts]
+    for part, value in together.items():
+        expected = sum(weight * own[part].item() for weight, own in zip(weights, alone, strict=True))
+        assert value.item() == pytest.approx(expected, rel=1e-4), part
 
 
 def test_select_leaves_classes_alone_and_keeps_the_best() -> None:

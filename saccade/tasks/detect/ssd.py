@@ -30,6 +30,7 @@ from saccade.tasks.detect.one_look import Answers, OneLook
 SPREAD: Weights = (10.0, 10.0, 5.0, 5.0)  # one over how much the moves of the boxes vary
 THING = 0.5  # overlap from which on a default box stands for a thing (section 2.2)
 HARD = 3  # times as much background as things in the loss
+PRIOR = 0.01  # how likely a thing is in a default box to begin with (Lin et al., "Focal Loss", ICCV 2017, section 3.3)
 LENGTH = 20.0  # of the values of conv4_3 at a place, to begin with
 
 
@@ -265,10 +266,23 @@ class SSD(OneLook):
         self.head = Heads(backbone.channels, self.levels, num_classes)
         self.num_classes, self.in_channels = num_classes, backbone.trunk.in_channels
         self.input_size = (side, side)
+        self._begin()
 
     @property
     def trunk(self) -> Backbone:
         return self.backbone.trunk
+
+    def reset_head(self, prefixes: Sequence[str] | None = None) -> None:
+        super().reset_head(prefixes)
+        if prefixes is None or prefixes:
+            self._begin()
+
+    @torch.no_grad()
+    def _begin(self) -> None:
+        """Background is by far the likeliest to begin with."""
+        for layer in self.head.classification_head.module_list:
+            bias = layer.get_parameter("bias").view(-1, self.num_classes + 1)
+            bias[:, 0] = math.log(self.num_classes * (1 - PRIOR) / PRIOR)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The default boxes [N, 4], and of each the logits [B, N, 1 + K], background first, and moves [B, N, 4]."""
