@@ -110,6 +110,31 @@ def test_the_page_of_explanations_names_every_method() -> None:
     assert ", ".join(f"`{name}`" for name in CHOSEN[:-1]) + f" and `{CHOSEN[-1]}`" in text
 
 
+def test_the_page_of_explanations_names_every_option() -> None:
+    """Each method's row has each of its options, and what it is unless told."""
+    import inspect
+
+    from saccade.recipes.explain_data import show_embedding_map, show_neighbours, show_top_patches
+    from saccade.recipes.explain_methods import METHODS
+    from saccade.recipes.pointing import show_pointing
+
+    text = (ROOT / "docs" / "explain.md").read_text(encoding="utf-8")
+    table = text.split("## Options")[1].split("\n## ")[0]
+    rows = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
+    more = [show_pointing, show_top_patches, show_neighbours, show_embedding_map]
+    shown = {name: method.run for name, method in METHODS.items()} | {
+        show.__name__.removeprefix("show_"): show for show in more
+    }
+    for name, show in shown.items():
+        for option in inspect.signature(show).parameters.values():
+            if option.name in ("question", "predictor", "looked", "trust", "image", "data") or name == "cam":
+                continue
+            if option.name == "layer" and name in ("top_patches", "neighbours", "embedding_map"):
+                continue  # is --layer
+            told = option.name if option.default is None else f"{option.name}={option.default}"
+            assert f"`{told}`" in rows[name], f"{name}: {told}"
+
+
 def test_settings_file_of_the_data_page_is_understood(tmp_path: Path) -> None:
     from saccade.cli.options import read_settings
     from saccade.training.config import configure
