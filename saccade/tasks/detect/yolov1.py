@@ -5,6 +5,8 @@ S x S cells, each with B boxes of (x, y, width, height, confidence) and K class 
 in all; 2.1 and figure 3: 24 convolutions and two full connections; 2.2 and equation 3: the loss; 2.3: class-specific
 confidence. 63.4 % mAP on VOC 2007 at 45 images a second (table 1).
 
+Every convolution has batch norm, which the paper's lack: so have the later configurations of its authors.
+
 The idea that made it matter: detection as one regression from pixels to boxes, so fast that it looks at films.
 """
 
