@@ -36,6 +36,25 @@ def things() -> tuple[np.ndarray, np.ndarray]:
     return _boxes(THINGS), np.random.default_rng(1).integers(90, size=THINGS)
 
 
+def small_images(count: int) -> np.ndarray:
+    """[count, 320, 320, 3] uint8."""
+    return np.random.default_rng(0).integers(256, size=(count, SMALL, SMALL, 3), dtype=np.uint8)
+
+
+def settle(network: torch.nn.Module, run: Callable[[], object]) -> None:
+    """Give norms the statistics of a batch: with those that they begin with a deep network answers next to nothing.
+
+    run  runs the network on some images
+    """
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean of all that it sees
+    network.train()
+    with torch.no_grad():
+        run()
+    network.eval()
+
+
 def timed(work: Callable[[], int]) -> Callable[[], tuple[int, float]]:
     """A round of `work`, which says how many of its units it did; one goes before, to warm up."""
 
