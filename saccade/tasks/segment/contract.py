@@ -83,10 +83,11 @@ def mirrored(inputs: Tensor, rows: tuple[int, int], columns: tuple[int, int]) ->
     Returns [B, C, rows[0] + H + rows[1], columns[0] + W + columns[1]].
     """
     for axis, (before, after) in ((2, rows), (3, columns)):
+        length = inputs.shape[axis]
+        # Back and forth, the pixel at the edge once; a single one has nothing but itself to be mirrored. Not more at a
+        # time than there was in the beginning, so that each new edge is one of the image's own.
+        most, mode = (length - 1, "reflect") if length > 1 else (before + after, "replicate")
         while before or after:
-            length = inputs.shape[axis]
-            # Back and forth, the pixel at the edge once; a single one has nothing but itself to be mirrored.
-            most, mode = (length - 1, "reflect") if length > 1 else (before + after, "replicate")
             own = min(before, most), min(after, most)
             inputs = F.pad(inputs, (0, 0, *own) if axis == 2 else (*own, 0, 0), mode=mode)
             before, after = before - own[0], after - own[1]
