@@ -114,7 +114,7 @@ def test_the_number_of_maps_is_that_which_was_asked_for() -> None:
     for count in (1, 2, 5):
         model = create_model("ssd", 3, backbone="mobilenet_v3_small", count=count)
         assert isinstance(model, ssd.SSD)
-        assert len(model.backbone(torch.zeros(1, 3, 64, 64))) == len(model.levels) == count
+        assert len(model.eval().backbone(torch.zeros(1, 3, 64, 64))) == len(model.levels) == count
 
 
 def test_every_thing_has_a_default_box() -> None:
@@ -244,8 +244,10 @@ def test_two_anchors_may_be_alike() -> None:
     anchors = [(10, 10), (20, 20), (20, 20), (20, 20), (40, 40), (50, 50)]
     cells, _ = small("yolov3_tiny", anchors=anchors)(torch.zeros(1, 3, 64, 64))
     given = yolov3.assign(cells, torch.tensor([[30.0, 46, 50, 66], [1, 1, 61, 61]]))
-    assert cells.shapes[given.places].tolist() == [[20, 20], [50, 50]]
-    for place, middle in zip(given.places.tolist(), ((40, 56), (31, 31)), strict=True):
+    found = dict(zip(given.truths.tolist(), given.places.tolist(), strict=True))
+    assert [cells.shapes[found[truth]].tolist() for truth in (0, 1)] == [[20, 20], [50, 50]]
+    for truth, middle in enumerate(((40, 56), (31, 31))):
+        place = found[truth]
         stride = int(cells.strides[place])
         assert cells.corners[place].tolist() == [middle[0] // stride * stride, middle[1] // stride * stride]
 
