@@ -72,7 +72,7 @@ class Film:
         if not done:
             raise DecodeError(str(self.path), "has not one frame that can be read")
         lacks = self._seconds is not None and seconds + step < self._seconds - max(MISSING, 0.02 * self._seconds)
-        if (self._exact is not None and done < self._exact and lacks) or (self._exact is None and lacks):
+        if lacks and (self._exact is None or done < self._exact):
             raise DecodeError(
                 str(self.path), f"breaks off after {done:,} of some {self.count or done:,} frames: it was cut short"
             )

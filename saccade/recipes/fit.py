@@ -15,7 +15,6 @@ from saccade.checkpoint import Card, load_card
 from saccade.data import source as sources
 from saccade.data.findings import Findings
 from saccade.data.hold_out import hold_out
-from saccade.data.loader import ends_of
 from saccade.data.source import Source, classes_of
 from saccade.errors import SaccadeError, UsageError
 from saccade.models import (
@@ -36,7 +35,7 @@ from saccade.recipes.fit_checks import (
     check_finds,
     check_folder,
     check_same,
-    check_size,
+    check_sizes,
     check_task,
     missing_classes,
     skeleton_of,
@@ -170,10 +169,7 @@ def fit(
     network = network_for(model, len(classes), found, adapt, config, built)
     check_finds(network, source)
     preprocessing = preprocessing_for(network, found, config)
-    check_size(network, preprocessing)
-    if config.multi_scale != (1.0, 1.0):
-        for side in ends_of(preprocessing.side, config.multi_scale):
-            check_size(network, preprocessing.scaled_to(side))
+    check_sizes(network, preprocessing, config.multi_scale)
     card = Card(
         model=model,
         task=task,

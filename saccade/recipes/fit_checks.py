@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from saccade import checkpoint
 from saccade.checkpoint import Card
 from saccade.data.findings import DataError
-from saccade.data.loader import Loader
+from saccade.data.loader import Loader, ends_of
 from saccade.data.looks import broken_images
 from saccade.data.objects import Objects
 from saccade.data.source import Source, Split, labels_of
@@ -179,15 +179,21 @@ def skeleton_of(source: Source) -> Skeleton | None:
 
 
 @torch.no_grad()
-def check_size(network: Model, preprocessing: Preprocessing) -> None:
-    """One look at nothing, before anything is written: not every network can take every size."""
-    height, width = _seen(preprocessing)
-    try:
-        network.eval()(torch.zeros(1, preprocessing.channels, height, width))
-    except RuntimeError as error:
-        raise UsageError(
-            f"the network cannot look at {height} x {width} pixels; choose a larger size ({error})"
-        ) from None
+def check_sizes(network: Model, preprocessing: Preprocessing, scales: tuple[float, float]) -> None:
+    """One look at nothing of each size, before anything is written: not every network can take every size.
+
+    scales  the least and the most that training batches are scaled by
+    """
+    sizes = [_seen(preprocessing)]
+    if scales != (1.0, 1.0):
+        sizes += [_seen(preprocessing.scaled_to(side)) for side in ends_of(preprocessing.side, scales)]
+    for height, width in sizes:
+        try:
+            network.eval()(torch.zeros(1, preprocessing.channels, height, width))
+        except RuntimeError as error:
+            raise UsageError(
+                f"the network cannot look at {height} x {width} pixels; choose a larger size ({error})"
+            ) from None
 
 
 def _seen(preprocessing: Preprocessing) -> tuple[int, int]:
