@@ -1,5 +1,6 @@
 """From a run directory to predictions. A Predictor keeps no state: any number of threads may share one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from PIL import Image
 from saccade import checkpoint
 from saccade.backbones.published import WEIGHTS
 from saccade.checkpoint import Card
-from saccade.data.decode import Picture, render, to_picture
+from saccade.data.decode import Picture, prepare, to_picture
 from saccade.data.loader import collate
 from saccade.errors import SaccadeError, UsageError
 from saccade.layers.preprocess import Preprocess
@@ -49,14 +50,16 @@ class Predictor:
         """
         return self.look(to_picture(image))
 
-    @torch.inference_mode()
     def look(self, picture: Picture) -> Prediction:
         """What the model says of an opened picture."""
-        view = self.card.preprocessing.view(picture.size)
-        sample = Sample(render(picture, view, self.card.preprocessing), 0, view, "")
-        batch = collate([sample], self.card.preprocessing).to(self.device)
+        return self.say([prepare(picture, self.card.preprocessing)])[0]
+
+    @torch.inference_mode()
+    def say(self, samples: Sequence[Sample]) -> Sequence[Prediction]:
+        """What the model says of prepared pictures, which go through it together."""
+        batch = collate(samples, self.card.preprocessing).to(self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.task.predict(self.model, self.preprocess, batch)[0]
+            return self.task.predict(self.model, self.preprocess, batch)
 
 
 def load(

@@ -114,8 +114,9 @@ def test_the_page_of_explanations_names_every_option() -> None:
     """Each method's row has each of its options, and what it is unless told."""
     import inspect
 
-    from saccade.recipes.explain_data import show_embedding_map, show_neighbours, show_top_patches
+    from saccade.recipes.explain_data import show_embedding_map, show_top_patches
     from saccade.recipes.explain_methods import METHODS
+    from saccade.recipes.neighbours import show_neighbours
     from saccade.recipes.pointing import show_pointing
 
     text = (ROOT / "docs" / "explain.md").read_text(encoding="utf-8")

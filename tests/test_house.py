@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "explain": {"structures", "geometry", "layers", "data", "report", "summary"},
     "predict": {"structures", "geometry", "layers", "data", "backbones", "tasks", "models", "checkpoint"},
     "recipes": EVERYTHING_BELOW,
-    "cli": EVERYTHING_BELOW | {"recipes"},
+    "web": EVERYTHING_BELOW | {"recipes"},
+    "cli": EVERYTHING_BELOW | {"recipes", "web"},
     "__main__": {"cli"},
 }
 

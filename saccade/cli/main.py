@@ -4,7 +4,21 @@ import sys
 
 import typer
 
-from saccade.cli import anchors, augment, check, convert, curve, doctor, evaluate, explain, fit, models, predict, show
+from saccade.cli import (
+    anchors,
+    augment,
+    check,
+    convert,
+    curve,
+    doctor,
+    evaluate,
+    explain,
+    fit,
+    models,
+    predict,
+    serve,
+    show,
+)
 from saccade.errors import SaccadeError, UsageError
 
 app = typer.Typer(
@@ -20,6 +34,7 @@ app.command()(evaluate.evaluate)
 app.command()(curve.curve)
 app.command()(predict.predict)
 app.command()(explain.explain)
+app.command()(serve.serve)
 app.command()(check.check)
 app.command()(show.show)
 app.command()(convert.convert)

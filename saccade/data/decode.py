@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from saccade.data import jpeg
 from saccade.errors import SaccadeError, UsageError
 from saccade.geometry.view import Size, View
-from saccade.structures import Preprocessing
+from saccade.structures import Preprocessing, Sample
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm")
 
@@ -43,6 +43,14 @@ class DecodeError(SaccadeError):
 
     def __str__(self) -> str:
         return f"{self.id}: {self.reason}"
+
+
+class TooLarge(DecodeError):
+    """An image that would unpack to more pixels than are allowed."""
+
+
+class UnknownKind(DecodeError):
+    """A file that is no image."""
 
 
 def pixel_limit() -> int:
@@ -82,6 +90,12 @@ def render(picture: Picture, view: View, preprocessing: Preprocessing) -> np.nda
     return view.apply(pixels, reduced=reduced, fill=fill)
 
 
+def prepare(picture: Picture, preprocessing: Preprocessing) -> Sample:
+    """A picture as a network looks at it when it is to say what it is."""
+    view = preprocessing.view(picture.size)
+    return Sample(render(picture, view, preprocessing), None, view, "")
+
+
 class ArrayPicture:
     """An image in memory: [H, W] or [H, W, 3] (RGB) uint8."""
 
@@ -109,7 +123,7 @@ class FilePicture:
         self.content = source if isinstance(source, bytes) else _read(Path(source), self.name)
         self.orientation, self.image = 1, None
         if plain := jpeg.plain_size(self.content):
-            _check_limit(plain, self.name)
+            check_pixels(plain, self.name)
             self.jpeg, self.stored, self.size = True, plain, plain
             return
         self.image = _open(self.content, self.name)
@@ -177,19 +191,20 @@ def _open(content: bytes, name: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(content))
     except UnidentifiedImageError:
-        raise DecodeError(name, f"is not an image: it begins with {content[:12]!r}") from None
+        raise UnknownKind(name, f"is not an image: it begins with {content[:12]!r}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DecodeError(name, f"has far more pixels than the limit of {limit:,}") from None
+        raise TooLarge(name, f"has far more pixels than the limit of {limit:,}") from None
     except Exception as error:  # Pillow's plugins raise anything on damaged headers
         raise DecodeError(name, f"has a damaged header ({error})") from None
-    _check_limit((image.size[1], image.size[0]), name)
+    check_pixels((image.size[1], image.size[0]), name)
     return image
 
 
-def _check_limit(size: Size, name: str) -> None:
+def check_pixels(size: Size, name: str) -> None:
+    """Raise TooLarge for an image of (height, width) with more pixels than the limit."""
     height, width = size
     if width * height > (limit := pixel_limit()):
-        raise DecodeError(
+        raise TooLarge(
             name, f"has {height} x {width} pixels, the limit is {limit:,}; SACCADE_PIXEL_LIMIT (in millions) raises it"
         )
 
@@ -200,7 +215,7 @@ def _blame(name: str, format: str | None) -> Iterator[None]:
     try:
         yield
     except DecodeError as error:
-        raise DecodeError(name, error.reason) from None
+        raise type(error)(name, error.reason) from None
     except MemoryError:
         raise
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, struct.error, zlib.error, ...

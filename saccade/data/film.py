@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from saccade.data.decode import DecodeError
+from saccade.data.decode import DecodeError, check_pixels
 from saccade.errors import SaccadeError
 
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".ogv", ".3gp")
@@ -63,6 +63,7 @@ class Film:
                 stream = container.streams.video[0]
                 stream.thread_type = "AUTO"
                 for frame in container.decode(stream):
+                    check_pixels((frame.height, frame.width), str(self.path))
                     first = frame.time if first is None else first
                     seconds = done * step if frame.time is None or first is None else frame.time - first
                     yield Frame(_upright(frame.to_ndarray(format="rgb24"), frame.rotation), seconds)

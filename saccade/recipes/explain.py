@@ -14,6 +14,7 @@ from saccade.predict import Pictured, Predictor, load
 from saccade.recipes import explain_data
 from saccade.recipes.explain_methods import METHODS, Explained, answer, check_kinds
 from saccade.recipes.explain_question import Asked, Question, ask
+from saccade.recipes.neighbours import show_neighbours
 from saccade.recipes.pointing import show_pointing
 from saccade.report.page import Fact, Page, Pictures, Prose, Section, Tile, render
 from saccade.report.sheet import grid
@@ -123,8 +124,7 @@ def _of_many(
             raise UsageError(f"{method} are looked for in a data set: name it with --data")
         if isinstance(image, Split):
             raise UsageError(f"{method} of what? One image is asked for, and got a split of {len(image)}")
-        show = explain_data.show_neighbours
-        return _called(show, predictor, image, data, OF_PAIRS[method], layer=layer, **options)
+        return _called(show_neighbours, predictor, image, data, OF_PAIRS[method], layer=layer, **options)
     if not isinstance(image, (str, Path, Split)):
         raise UsageError(f"{method} looks through a data set: a path or a name, not one picture")
     if method == "pointing":

@@ -1,8 +1,7 @@
 """The methods that look through a data set, or at the network alone."""
 
-import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +23,9 @@ from saccade.explain.filters import filters as filters_of
 from saccade.explain.score import of_activity
 from saccade.explain.top_patches import TopPatches, top_patches
 from saccade.keyed import generator
-from saccade.predict import Pictured, Predictor
+from saccade.predict import Predictor
 from saccade.progress import Progress
 from saccade.recipes.explain_methods import Explained, features_layer
-from saccade.recipes.explain_question import Asked, ask
 from saccade.recipes.predict import find_images
 from saccade.report.heat import around_grey
 from saccade.report.page import Tile
@@ -107,7 +105,7 @@ def look_through(predictor: Predictor, data: str | Path | Split, split: str | No
     return Looked(predictor, f"{source.name}, {name}", own, own.labels, source.classes)
 
 
-def _default_layer(looked: Looked) -> str:
+def default_layer(looked: Looked) -> str:
     return features_layer(looked.predictor, looked.inputs([looked.picture(0)]))
 
 
@@ -136,7 +134,7 @@ def show_top_patches(
 ) -> Explained:
     """units  how many channels, spread over all; or which, "3,17,40"; of one "3," with a comma
     count  patches of each"""
-    layer = _default_layer(looked) if layer is None else layer
+    layer = default_layer(looked) if layer is None else layer
     model = looked.predictor.model
     inputs = looked.inputs([looked.picture(0)])
     fields = fields_of(model, layer, inputs)
@@ -225,71 +223,6 @@ def _square(patches: Sequence[np.ndarray]) -> np.ndarray:
     return out
 
 
-def show_neighbours(
-    predictor: Predictor,
-    image: Pictured,
-    data: str | Path | Split,
-    trust: str,
-    layer: str | None = None,
-    count: int = 12,
-    index: str | Path | None = None,
-    split: str | None = None,
-) -> Explained:
-    """index  a folder that keeps the features for the next time"""
-    looked = look_through(predictor, data, split)
-    layer = _default_layer(looked) if layer is None else layer
-    question = ask(predictor, image, Asked(), about_answer=False)
-    about = {
-        "model": predictor.card.model,
-        "weights": _digest(predictor),
-        "preprocessing": repr(predictor.card.preprocessing),
-        "layer": layer,
-        "images": _listed(looked),
-    }
-
-    def rows() -> Iterator[np.ndarray]:
-        for inputs in looked.batches("looking at images"):
-            yield nearest.features_of(predictor.model, inputs, layer)
-
-    found = _index(index, rows, looked, about)
-    # As the others were looked at, without what pads it.
-    query = nearest.features_of(predictor.model, looked.inputs([question.image]), layer)
-    places, alike = found.nearest(query, count)
-    tiles = [Tile(question.image, "the image", str(image) if isinstance(image, (str, Path)) else "")]
-    for place, value in zip(places[0].tolist(), alike[0].tolist(), strict=True):
-        label = "" if looked.labels is None else looked.classes[int(looked.labels[place])]
-        tiles.append(Tile(looked.picture(place), f"{value:.3f}  {label}".strip(), found.ids[place]))
-    words = f"the most alike of {len(looked):,} images of {looked.name}, by {layer}"
-    return Explained("neighbours", words, tiles, trust, alike[0])
-
-
-def _index(
-    folder: str | Path | None, rows: Callable[[], Iterator[np.ndarray]], looked: Looked, about: dict[str, str]
-) -> nearest.Index:
-    if folder is None:
-        return nearest.Index(np.concatenate(list(rows())), tuple(looked.split.ids), about)
-    if (Path(folder) / nearest.ABOUT).is_file():
-        found = nearest.load(Path(folder))
-        if found.about == about:
-            return found
-    return nearest.build(Path(folder), rows(), looked.split.ids, about)
-
-
-def _digest(predictor: Predictor) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in predictor.model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _listed(looked: Looked) -> str:
-    """Which images these are: by name and, of files, by size."""
-    digest = hashlib.blake2b("\n".join(looked.split.ids).encode(), digest_size=8)
-    digest.update(repr(looked.split.bytes).encode())
-    return digest.hexdigest()
-
-
 def show_embedding_map(
     looked: Looked,
     trust: str,
@@ -302,7 +235,7 @@ def show_embedding_map(
     """count  so many images, chosen at random where there are more"""
     if not 1 <= count <= maps.MOST:
         raise UsageError(f"count must be between 1 and {maps.MOST}, the images that a grid takes; got {count}")
-    layer = _default_layer(looked) if layer is None else layer
+    layer = default_layer(looked) if layer is None else layer
     chosen = np.arange(len(looked))
     if len(looked) > count:
         chosen = np.sort(generator("embedding map", seed).permutation(len(looked))[:count])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from saccade.data.decode import render, to_picture
+from saccade.data.decode import prepare, to_picture
 from saccade.data.loader import collate
 from saccade.errors import UsageError, unknown
 from saccade.explain.occlusion import blurred
@@ -112,19 +112,19 @@ class Question:
         return cv2.rectangle(np.ascontiguousarray(picture).copy(), (left, top), (right, bottom), BOX, thick)
 
 
-def ask(predictor: Predictor, picture: Pictured, asked: Asked, about_answer: bool = True) -> Question:
+def ask(predictor: Predictor, picture: Pictured | Sample, asked: Asked, about_answer: bool = True) -> Question:
     """Look at an image, and find the number to be explained.
 
+    picture       as a `Predictor` takes it, or prepared already
     about_answer  whether there is one; False where only the image is looked at
 
     Raises DecodeError when it is no image, UsageError for a target that is not there.
     """
     if predictor.device.type == "cpu":
         keep_freed_memory()
-    opened = to_picture(picture)
-    view = predictor.card.preprocessing.view(opened.size)
-    pixels = render(opened, view, predictor.card.preprocessing)
-    batch = collate([Sample(pixels, 0, view, "")], predictor.card.preprocessing).to(predictor.device)
+    sample = picture if isinstance(picture, Sample) else prepare(to_picture(picture), predictor.card.preprocessing)
+    pixels, view = sample.image, sample.view
+    batch = collate([sample], predictor.card.preprocessing).to(predictor.device)
     with torch.no_grad():
         inputs = predictor.preprocess(batch.images).contiguous(memory_format=torch.channels_last)
         said = predictor.task.predict(predictor.model, predictor.preprocess, batch)[0]

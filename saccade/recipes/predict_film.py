@@ -2,23 +2,34 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from saccade.checkpoint import Card
 from saccade.data.decode import DecodeError
-from saccade.data.film import Film
+from saccade.data.film import Film, Frame
 from saccade.errors import UsageError
 from saccade.geometry.view import Size, View
 from saccade.predict import Predictor
 from saccade.progress import Progress
 from saccade.recipes.predict import as_dict, drawn_on
+from saccade.structures import Prediction
 
 TICKS = 1000  # a second, of the times of the frames that are written
 FASTEST = 240  # frames a second; where a file says more it does not know, and a player would lose the last one
+
+
+class Frames(Protocol):
+    """A film, as `Film` is one."""
+
+    count: int | None
+    rate: Fraction | None
+
+    def __iter__(self) -> Iterator[Frame]: ...
 
 
 class Seen(NamedTuple):
@@ -57,26 +68,49 @@ def predict_film(
     """
     check_places([path], out)
     film, lines = places_of(path, out)
-    folder = film.parent
-    source, error, count = Film(path), None, 0
-    folder.mkdir(parents=True, exist_ok=True)
+    source = Film(path)
+    film.parent.mkdir(parents=True, exist_ok=True)
+    with Progress(f"looking at {path.name}", source.count, unit="frames") as progress:
+
+        def tell(place: dict[str, Any]) -> None:
+            if told is not None:
+                told(json.dumps({"path": str(path)} | place, ensure_ascii=False))
+            progress.advance()
+
+        return draw_film(source, predictor, predictor.card, film, lines, top, sure, tell)
+
+
+def draw_film(
+    source: Frames,
+    look: Callable[[np.ndarray], Prediction],
+    card: Card,
+    film: Path,
+    lines: Path,
+    top: int = 5,
+    sure: float = 0.5,
+    tell: Callable[[dict[str, Any]], None] | None = None,
+) -> Seen:
+    """Look at frames one by one, and write them, drawn on, and a line of JSON each.
+
+    look         what is said of a frame, [H, W, 3] uint8 RGB
+    film, lines  the files that are written, whole or as far as the frames go
+    tell         is handed what each line says
+
+    Raises DecodeError when not one frame can be read.
+    """
+    error, count = None, 0
     parts = [file.with_name(f"{file.name}.{os.getpid()}.part") for file in (film, lines)]
     try:
-        with (
-            Writer(parts[0], source.rate) as writer,
-            parts[1].open("w", encoding="utf-8") as text,
-            Progress(f"looking at {path.name}", source.count, unit="frames") as progress,
-        ):
+        with Writer(parts[0], source.rate) as writer, parts[1].open("w", encoding="utf-8") as text:
             try:
                 for count, frame in enumerate(source, start=1):
-                    said = predictor(frame.pixels)
+                    said = look(frame.pixels)
                     place: dict[str, Any] = {"frame": count - 1, "seconds": round(frame.seconds, 6)}
-                    place |= as_dict(said, predictor.card.classes, top, sure)
+                    place |= as_dict(said, card.classes, top, sure)
                     text.write(json.dumps(place, ensure_ascii=False) + "\n")
-                    if told is not None:
-                        told(json.dumps({"path": str(path)} | place, ensure_ascii=False))
-                    writer.add(drawn_on(frame.pixels, said, predictor.card, sure), frame.seconds)
-                    progress.advance()
+                    writer.add(drawn_on(frame.pixels, said, card, sure), frame.seconds)
+                    if tell is not None:
+                        tell(place)
             except DecodeError as broken:
                 error = broken
         if error is not None and not count:

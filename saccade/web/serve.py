@@ -1,0 +1,78 @@
+"""Running the service: listening, ending well, loading models anew."""
+
+import logging
+import signal
+import threading
+from types import FrameType
+
+import uvicorn
+
+from saccade.web.app import create_app
+from saccade.web.guard import LOCAL
+from saccade.web.keys import Keys
+from saccade.web.service import Service
+
+log = logging.getLogger("saccade.web")
+
+
+def serve(
+    service: Service, host: str = "127.0.0.1", port: int = 8000, keys: Keys | None = None, names: tuple[str, ...] = ()
+) -> None:
+    """Answer until told to end.
+
+    names  more names under which it may be called, where a proxy stands before it
+
+    SIGTERM and an interruption end it when what has begun is done; a second one at once. SIGHUP loads the models anew.
+    """
+    hosts = (*LOCAL, host, *names) if host in LOCAL or names else None
+    app = create_app(service, keys, hosts)
+    settings = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(service.limits.drain_seconds),
+        timeout_keep_alive=15,
+        h11_max_incomplete_event_size=32_768,
+        http="h11",
+    )
+    server = _Server(settings, service)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda number, frame: server.reload())
+    server.run()
+
+
+class _Server(uvicorn.Server):
+    """Ends when what has begun is done."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._service.draining:
+            super().handle_exit(sig, frame)
+            return
+        log.info("ending: what has begun is finished; once more ends it at once")
+        self._service.draining = True
+
+        def drain() -> None:
+            self._service.drain()
+            self._service.wait_for_films()
+            self.should_exit = True
+
+        threading.Thread(target=drain, name="ending", daemon=True).start()
+
+    def reload(self) -> None:
+        """Load the models anew, while the old ones answer."""
+
+        def load() -> None:
+            log.info("loading the models anew")
+            for name, reason in self._service.models.reload().items():
+                log.error("%s stays as it was: %s", name, reason)
+            log.info("the models are loaded")
+
+        threading.Thread(target=load, name="loading", daemon=True).start()
