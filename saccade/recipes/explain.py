@@ -9,7 +9,7 @@ from typing import Any
 
 from saccade import checkpoint
 from saccade.data.source import Split
-from saccade.errors import UsageError, unknown
+from saccade.errors import SaccadeError, UsageError, unknown
 from saccade.predict import Pictured, Predictor, load
 from saccade.recipes import explain_data
 from saccade.recipes.explain_methods import METHODS, Explained, answer, check_kinds
@@ -163,12 +163,12 @@ def _beside(run: str | Path | Predictor, weights: str | None) -> Predictor:
 
 
 def explain_all(question: Question, methods: Sequence[str] = CHOSEN) -> tuple[list[Explained], dict[str, str]]:
-    """Several methods about one image; those that this network does not allow, with the reason."""
+    """Several methods about one image; those that this network or image does not allow, with the reason."""
     shown, refused = [], {}
     for method in methods:
         try:
             shown.append(answer(question, method, {}))
-        except UsageError as error:
+        except SaccadeError as error:
             refused[method] = str(error)
     return shown, refused
 

@@ -127,6 +127,13 @@ def _add_models(app: FastAPI, service: Service, metrics: Metrics) -> None:
         results = await asyncio.gather(*(one(file) for file in [*files, *links]))
         return JSONResponse({"model": served.name, "task": served.predictor.card.task, "results": list(results)})
 
+    @app.post("/v1/fetch", tags=["models"], response_class=Response)
+    async def fetch(link: Annotated[str, Form(description="A link to a picture.")]) -> Response:
+        """The picture that a link points to, for the page to draw on."""
+        content = await _content(service, link)
+        await service.check(content)
+        return Response(content, media_type="application/octet-stream")
+
     @app.post("/v1/explain", tags=["models"], response_model=answers.Explanations, response_model_exclude_none=True)
     async def explain(
         file: Annotated[UploadFile | None, File(description="A picture.")] = None,
@@ -190,7 +197,7 @@ def _add_films(app: FastAPI, service: Service) -> None:
         served, given = _served(service, model), _only(file, link)
         client: str = request.state.client
         if isinstance(given, str):
-            film, name = io.BytesIO(await _content(service, given)), given
+            film, name = io.BytesIO(await _followed(service, given)), given
         else:
             film, name = given.file, given.filename or ""
         job = await asyncio.to_thread(service.jobs.add, client, served, name, film, top, score)
@@ -277,13 +284,16 @@ def _only(file: UploadFile | None, link: str | None) -> UploadFile | str:
     return given[0]
 
 
+async def _followed(service: Service, link: str) -> bytes:
+    """What a link points to, where links are followed."""
+    if not service.links:
+        raise Refusal(403, "links_off", "this service follows no links; send the file itself")
+    return await service.fetch(link)
+
+
 async def _content(service: Service, given: UploadFile | str) -> bytes:
     """The bytes of an upload, or of what a link points to."""
-    if isinstance(given, str):
-        if not service.links:
-            raise Refusal(403, "links_off", "this service follows no links; send the file itself")
-        return await service.fetch(given)
-    content = await given.read()
+    content = await _followed(service, given) if isinstance(given, str) else await given.read()
     if any(mark in content[:12] for mark in FILMS):
         raise Refusal(415, "unsupported", "the file is a film, and a picture was expected; films go to /v1/jobs")
     return content

@@ -4,6 +4,7 @@ It is started by `decoders.py`, reads questions on its standard input and answer
 JSON, and as many bytes as the line says. It may hold so much memory and write no file; its time is kept by who asks.
 
     {"ask": "sample", "preprocessing": {...}, "bytes": n}   an image file        -> a picture as the network sees it
+    {"ask": "check", "bytes": n}                            an image file        -> its size
     {"ask": "film", "path": "..."}                          a film's place       -> its rate and count of frames
     {"ask": "frame"}                                        the film's next      -> pixels and seconds; or its end
 """
@@ -38,6 +39,8 @@ def main() -> None:
             match asked["ask"]:
                 case "sample":
                     told, pixels = _sample(content, asked["preprocessing"])
+                case "check":
+                    told, pixels = _check(content), b""
                 case "film":
                     told, frames = _film(asked["path"])
                     pixels = b""
@@ -84,6 +87,12 @@ def _sample(content: bytearray, preprocessing: dict[str, Any]) -> tuple[dict[str
     }
     sample = prepare(picture, Preprocessing(**values))
     return {"size": list(picture.size), "shape": list(sample.image.shape)}, _bytes_of(sample.image)
+
+
+def _check(content: bytearray) -> dict[str, Any]:
+    from saccade.data.decode import FilePicture
+
+    return {"size": list(FilePicture(bytes(content)).size)}
 
 
 def _film(path: str) -> tuple[dict[str, Any], Iterator[Any]]:

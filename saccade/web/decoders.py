@@ -138,6 +138,10 @@ class Decoders:
         image = np.frombuffer(pixels, dtype=np.uint8).reshape(told["shape"])
         return Sample(image, None, preprocessing.view(size), "")
 
+    def check(self, content: bytes) -> None:
+        """Raise DecodeError where a file does not begin as a picture does."""
+        self._ask({"ask": "check"}, content)
+
     @contextmanager
     def film(self, path: Path) -> Iterator["DecodedFilm"]:
         """A film, which has a process of its own."""

@@ -32,7 +32,7 @@ HEADERS = {
 }
 LOCAL = ("127.0.0.1", "localhost", "::1")
 # What is asked of models: only so many at a time, and none when the service is ending.
-WORK = ("/v1/predict", "/v1/explain", "/v1/jobs")
+WORK = ("/v1/predict", "/v1/explain", "/v1/fetch", "/v1/jobs")
 LOCKED = ("/v1/", "/metrics")  # these take a key, where there are keys
 
 

@@ -39,13 +39,13 @@ def serve(
         h11_max_incomplete_event_size=32_768,
         http="h11",
     )
-    server = _Server(settings, service)
+    server = DrainingServer(settings, service)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda number, frame: server.reload())
     server.run()
 
 
-class _Server(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """Ends when what has begun is done."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from saccade.errors import UsageError, unknown
+from saccade.errors import SaccadeError, unknown
 from saccade.recipes.explain_methods import METHODS, Explained, answer
 from saccade.recipes.explain_question import Asked, Question, ask
 from saccade.structures import Prediction, Sample
@@ -62,6 +62,10 @@ class Service:
         preprocessing = served.predictor.card.preprocessing
         return await self._in(self._decoding, lambda: self.decoders.sample(content, preprocessing))
 
+    async def check(self, content: bytes) -> None:
+        """Raise DecodeError where it is no picture."""
+        await self._in(self._decoding, lambda: self.decoders.check(content))
+
     async def say(self, served: Served, sample: Sample) -> Prediction:
         """What a model says of it. Raises Late when there was no time."""
         return await asyncio.wrap_future(self.runner.say(served.warm, sample, self.limits.seconds))
@@ -71,12 +75,12 @@ class Service:
         return await self._call(lambda: ask(served.predictor, sample, asked))
 
     async def explain(self, question: Question, methods: Sequence[str]) -> tuple[list[Explained], dict[str, str]]:
-        """Several methods; those that the network does not allow, with the reason. Others' calls come in between."""
+        """Several methods; those that the network or the picture does not allow, with the reason. Others' calls come in between."""
         shown, refused = [], {}
         for method in methods:
             try:
                 shown.append(await self._call(lambda method=method: answer(question, method, {})))
-            except UsageError as error:
+            except SaccadeError as error:
                 refused[method] = str(error)
         return shown, refused
 
