@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import numpy as np
 import torch
-import uvicorn
 from PIL import Image
 
 from saccade import checkpoint
@@ -78,7 +77,7 @@ def picture(seed: int = 0, size: tuple[int, int] = (90, 120), kind: str = "PNG",
 class Live:
     """A running service, and a client of it."""
 
-    def __init__(self, service: Service, server: uvicorn.Server, port: int) -> None:
+    def __init__(self, service: Service, server: DrainingServer, port: int) -> None:
         self.service, self.server, self.port = service, server, port
         self.url = f"http://127.0.0.1:{port}"
         self.client = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
@@ -119,7 +118,7 @@ def live(
     app = create_app(service, keys, hosts)
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        server = DrainingServer(uvicorn.Config(app, log_config=None, access_log=False), service)
+        server = DrainingServer(app, service, "127.0.0.1", 0)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([sock])))
         thread.start()
         try:
@@ -128,8 +127,8 @@ def live(
                 if server.started:
                     break
                 threading.Event().wait(0.05)
-            yield running
-            running.client.close()
+            with running.client:
+                yield running
         finally:
             server.should_exit = True
             thread.join(60)

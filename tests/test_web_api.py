@@ -221,7 +221,7 @@ def test_a_film_that_breaks_off_is_looked_at_as_far_as_it_goes(served: Live, tmp
 
 BROKEN = [
     ({"files": b"no picture"}, {}, 415, "unsupported"),
-    ({"files": b""}, {}, 415, "unsupported"),
+    ({"files": b""}, {}, 422, "unreadable"),
     ({"files": picture()[:150]}, {}, 422, "unreadable"),
     ({"files": b"\0\0\0\x20ftypisom" + bytes(50)}, {}, 415, "unsupported"),
     ({"files": picture()}, {"model": "dogits"}, 422, "no_meaning"),

@@ -121,6 +121,8 @@ class FilePicture:
     def __init__(self, source: str | Path | bytes, name: str | None = None) -> None:
         self.name = name or ("image" if isinstance(source, bytes) else str(source))
         self.content = source if isinstance(source, bytes) else _read(Path(source), self.name)
+        if not self.content:
+            raise DecodeError(self.name, "is empty (0 bytes)")
         self.orientation, self.image = 1, None
         if plain := jpeg.plain_size(self.content):
             check_pixels(plain, self.name)
@@ -178,8 +180,6 @@ def _read(path: Path, name: str) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise DecodeError(name, f"cannot be read ({error.strerror})") from None
-    if not content:
-        raise DecodeError(name, "is empty (0 bytes)")
     return content
 
 

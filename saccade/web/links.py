@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from urllib.parse import urljoin, urlsplit
 
 from saccade.errors import SaccadeError
@@ -145,9 +145,10 @@ def _get(
     # Each part may come just in time; all of them together must.
     timer = threading.Timer(_left(until), _hang_up, [sock])
     timer.start()
+    closing = ExitStack()
     try:
         connection.request("GET", path, headers={"Accept": "image/*,video/*", "User-Agent": "saccade"})
-        response = connection.getresponse()
+        response = closing.enter_context(connection.getresponse())
         if response.status in (301, 302, 303, 307, 308) and (onwards := response.getheader("Location")):
             return b"", onwards
         if response.status != 200:
@@ -169,6 +170,7 @@ def _get(
         raise
     finally:
         timer.cancel()
+        closing.close()
         connection.close()
 
 

@@ -6,6 +6,7 @@ import threading
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from saccade.web.app import create_app
 from saccade.web.guard import LOCAL
@@ -26,20 +27,7 @@ def serve(
     """
     hosts = (*LOCAL, host, *names) if host in LOCAL or names else None
     app = create_app(service, keys, hosts)
-    settings = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=int(service.limits.drain_seconds),
-        timeout_keep_alive=15,
-        h11_max_incomplete_event_size=32_768,
-        http="h11",
-    )
-    server = DrainingServer(settings, service)
+    server = DrainingServer(app, service, host, port)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda number, frame: server.reload())
     server.run()
@@ -48,7 +36,20 @@ def serve(
 class DrainingServer(uvicorn.Server):
     """Ends when what has begun is done."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, app: FastAPI, service: Service, host: str, port: int) -> None:
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http="h11",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=int(service.limits.drain_seconds),
+            timeout_keep_alive=15,
+            h11_max_incomplete_event_size=32_768,
+        )
         super().__init__(config)
         self._service = service
 

@@ -75,7 +75,10 @@ class Service:
         return await self._call(lambda: ask(served.predictor, sample, asked))
 
     async def explain(self, question: Question, methods: Sequence[str]) -> tuple[list[Explained], dict[str, str]]:
-        """Several methods; those that the network or the picture does not allow, with the reason. Others' calls come in between."""
+        """Several methods; those that the network or the picture does not allow, with the reason.
+
+        Others' calls come in between.
+        """
         shown, refused = [], {}
         for method in methods:
             try:
