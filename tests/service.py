@@ -118,7 +118,7 @@ def live(
     app = create_app(service, keys, hosts)
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        server = DrainingServer(app, service, "127.0.0.1", 0)
+        server = DrainingServer(app, service)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([sock])))
         thread.start()
         try:

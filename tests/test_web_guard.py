@@ -145,6 +145,9 @@ def test_a_file_that_is_none_of_keys_is_refused(tmp_path: Path, content: str) ->
 def test_the_command_makes_keys_and_refuses_what_has_no_meaning(tmp_path: Path, run: Path) -> None:
     made = cli("serve", "--api-keys", tmp_path / "keys", "--new-key", "phone")
     assert made.code == 0 and Keys(tmp_path / "keys").name_of(made.out.strip()) == "phone"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ran = cli("serve", run, "--port", taken.getsockname()[1])
+        assert ran.code == 1 and "choose another --port" in ran.err
     for arguments, words in [
         ([], "nothing to serve"),
         (["--new-key", "x"], "--api-keys"),

@@ -52,6 +52,7 @@ def serve(
         print(f"its hash is in {api_keys}; the key itself is shown this once", file=sys.stderr)
         return
     try:
+        from saccade.web.serve import listen
         from saccade.web.serve import serve as run_server
     except ImportError as error:
         raise SaccadeError(f"the service needs {error.name}: pip install 'saccade[web]'") from None
@@ -70,10 +71,11 @@ def serve(
             file=sys.stderr,
         )
     limits = limits_of(settings or [])
-    service = Service(runs_of(runs or [], weights), limits, device, precision, neighbours, allow_links)
-    for served in service.models:
-        card, batch = served.predictor.card, served.warm.batch
-        how = "one picture at a time" if batch == 1 else f"up to {batch} pictures together"
-        print(f"{served.name}: {card.model}, {len(card.classes)} classes, {how}", file=sys.stderr)
-    print(f"http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr)
-    run_server(service, host, port, keys, tuple(name or ()))
+    with listen(host, port) as sock:
+        service = Service(runs_of(runs or [], weights), limits, device, precision, neighbours, allow_links)
+        for served in service.models:
+            card, batch = served.predictor.card, served.warm.batch
+            how = "one picture at a time" if batch == 1 else f"up to {batch} pictures together"
+            print(f"{served.name}: {card.model}, {len(card.classes)} classes, {how}", file=sys.stderr)
+        print(f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}", file=sys.stderr)
+        run_server(service, sock, host, keys, tuple(name or ()))

@@ -2,12 +2,14 @@
 
 import logging
 import signal
+import socket
 import threading
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from saccade.errors import SaccadeError
 from saccade.web.app import create_app
 from saccade.web.guard import LOCAL
 from saccade.web.keys import Keys
@@ -16,31 +18,45 @@ from saccade.web.service import Service
 log = logging.getLogger("saccade.web")
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A place where requests can come in; port 0 is any that is free.
+
+    Raises SaccadeError where there is none.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise SaccadeError(
+            f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port or --host"
+        ) from None
+
+
 def serve(
-    service: Service, host: str = "127.0.0.1", port: int = 8000, keys: Keys | None = None, names: tuple[str, ...] = ()
+    service: Service, sock: socket.socket, host: str, keys: Keys | None = None, names: tuple[str, ...] = ()
 ) -> None:
     """Answer until told to end.
 
+    sock   from `listen`
+    host   the address that it listens on
     names  more names under which it may be called, where a proxy stands before it
 
     SIGTERM and an interruption end it when what has begun is done; a second one at once. SIGHUP loads the models anew.
     """
     hosts = (*LOCAL, host, *names) if host in LOCAL or names else None
     app = create_app(service, keys, hosts)
-    server = DrainingServer(app, service, host, port)
+    server = DrainingServer(app, service)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda number, frame: server.reload())
-    server.run()
+    server.run([sock])
 
 
 class DrainingServer(uvicorn.Server):
     """Ends when what has begun is done."""
 
-    def __init__(self, app: FastAPI, service: Service, host: str, port: int) -> None:
+    def __init__(self, app: FastAPI, service: Service) -> None:
         config = uvicorn.Config(
             app,
-            host=host,
-            port=port,
             http="h11",
             log_config=None,
             access_log=False,

@@ -48,6 +48,7 @@ class Service:
             self.models = Models(runs, self.runner, limits, device, precision, neighbours)
         except BaseException:
             self.decoders.close()
+            self.runner.close()
             raise
         self.jobs = Jobs(self.runner, self.decoders, limits)
         self._decoding = ThreadPoolExecutor(decoding, "decoding")
