@@ -89,7 +89,8 @@ function things(box, item, model, prediction, state, why) {
       row.hidden = !enough;
       shown += enough;
     }
-    count.textContent = `${shown} ${shown === 1 ? "thing" : "things"} at least ${percent(state.score, 0)} sure`;
+    const less = rows.length - shown;
+    count.textContent = `${shown} ${shown === 1 ? "thing" : "things"} at least ${percent(state.score, 0)} sure${less ? `, ${less} less` : ""}`;
   };
   const slider = el("input", { type: "range", min: 0.05, max: 1, step: 0.01, value: state.score, class: "threshold",
     oninput: (event) => { state.score = Number(event.target.value); state.changed(); } });
