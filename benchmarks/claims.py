@@ -188,6 +188,17 @@ CLAIMS: dict[str, Claim] = {
         for name in ("squeezenet1_0", "resnet18", "mobilenet_v2")
     },
     **{
+        f"service_{name}": Claim(
+            what=f"the service with {name} under 64 clients, pictures together where its warm-up found that faster",
+            peer="the same, one picture at a time",
+            ours=("benchmarks.ours.service", name),
+            theirs=None,
+            rounds=5,
+            at_least=1.0,
+        )
+        for name in ("lenet", "mobilenet_v2")
+    },
+    **{
         f"index_coco_{name}": Claim(
             what=f"{words} indexing a COCO file of a million boxes on 100,000 images, a fresh process each time",
             peer="pycocotools' COCO(file)",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saccade.errors import SaccadeError, UsageError, unknown
+from saccade.memory import keep_freed_memory
 from saccade.predict import Predictor, load
 from saccade.progress import track
 from saccade.recipes.neighbours import Neighbourhood, keep_neighbourhood, open_neighbourhood
@@ -102,6 +103,8 @@ class Models:
 
     def _loaded(self, run: Run) -> Served:
         predictor = load(run.path, device=self.device, precision=self.precision, weights=run.weights)
+        if predictor.device.type == "cpu":
+            keep_freed_memory()
         warm = self.runner.call(lambda: warm_up(predictor, self.limits), WARM_UP).result()
         if run.weights is not None:
             return Served(run.name, run, warm)
