@@ -281,6 +281,35 @@ def test_films_beyond_their_limits_are_refused(run: Path, tmp_path: Path) -> Non
         assert wide["state"] == "failed" and wide["error"]["code"] == "too_large"
 
 
+def of_a_million_frames(path: Path, form: str) -> Path:
+    """One frame, a million times; matroska does not say how many there are."""
+    import av
+
+    with av.open(str(path), "w", format=form) as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 16
+        stream.gop_size, stream.pix_fmt = 1, "yuv420p"
+        packets = [*stream.encode(av.VideoFrame(16, 16, "yuv420p")), *stream.encode(None)]
+        content, base = bytes(packets[0]), packets[0].time_base
+        for number in range(1_000_000):
+            packet = av.Packet(content)
+            packet.stream, packet.time_base, packet.pts, packet.dts = stream, base, number, number
+            packet.is_keyframe = True
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("form", ["mp4", "matroska", "mpegts"])
+def test_a_film_of_a_million_frames_is_refused_and_not_looked_at_to_its_end(
+    run: Path, tmp_path: Path, form: str
+) -> None:
+    film = of_a_million_frames(tmp_path / "film", form).read_bytes()
+    with live([run], Limits(frames=50, body=len(film) + 10_000)) as running:
+        last = running.events(running.job(film).json()["id"])[-1]
+        assert last["frames"] <= 50 and last["state"] == "failed" and last["error"]["code"] == "too_large", last
+        assert running.said(picture())
+
+
 def test_a_film_can_be_stopped(run: Path, tmp_path: Path) -> None:
     from test_film import make
 

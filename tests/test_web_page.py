@@ -3,6 +3,7 @@
 import base64
 import csv
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -15,14 +16,17 @@ import pytest
 from PIL import Image
 from service import KINDS, Live, live, make_run, picture
 
+import saccade
 from saccade.data.formats.coco_found import encode
 from saccade.geometry.masks import bitmap
 from saccade.predict import load
 from saccade.recipes.predict import surer
 from saccade.report.palette import colour, contrast
-from saccade.structures import Instances, LabelMap
+from saccade.structures import Classification, Instances, LabelMap
+from saccade.web.examples import example
 from saccade.web.keys import Keys, add_key
 from saccade.web.limits import Limits
+from saccade.web.models import Run
 
 CHROMIUM = shutil.which("chromium")
 playwright = pytest.importorskip(
@@ -499,3 +503,40 @@ def test_what_is_too_large_is_said_before_it_is_sent(browser: Any, folder: Path)
             page.locator("#alerts .alert").wait_for()
             assert "large.png has 0.0 MB" in page.locator("#alerts .alert").inner_text()
             assert page.locator(".result").count() == 0
+
+
+@pytest.mark.slow
+def test_trained_runs_and_published_weights(browser: Any, shared: Path, tmp_path: Path) -> None:
+    """Digits, scenes and SqueezeNet with ImageNet's weights: the page shows what Python says of its own examples."""
+    os.environ["SACCADE_WEIGHTS"] = str(shared / "weights")
+    saccade.fit("digits", model="lenet", adapt="scratch", epochs=10, out=tmp_path / "digits", quiet=True)
+    saccade.fit("scenes-64", model="aligned_nano", size=64, epochs=2, out=tmp_path / "scenes", quiet=True)
+    runs = [Run(str(tmp_path / "digits")), Run(str(tmp_path / "scenes")), Run("squeezenet1_0", "imagenet")]
+    predictors = [load(tmp_path / "digits"), load(tmp_path / "scenes"), load("squeezenet1_0", weights="imagenet")]
+    with live(runs, neighbours=True) as running:
+        for page in opened(browser, running.url):
+            for name in ("digit-1.png", "scene-1.png", "temple.jpg"):
+                content = example(name)
+                for run, predictor in zip(runs, predictors, strict=True):
+                    page.reload()
+                    page.wait_for_selector("html[data-ready]")
+                    page.select_option("#model", run.name)
+                    page.click(f"[aria-label='Example: {name}']")
+                    result = page.locator(f".result[data-model='{run.name}'][aria-label^='{name}']")
+                    result.locator(".panel").wait_for()
+                    said = predictor(content)
+                    scores = [float(one.get_attribute("data-score")) for one in result.locator(".score").all()]
+                    if isinstance(said, Classification):
+                        names = [one.inner_text() for one in result.locator(".name").all()]
+                        assert names == [name for name, _ in said.top(5)]
+                        assert scores == pytest.approx([score for _, score in said.top(5)], abs=1e-5)
+                    else:
+                        assert isinstance(said, Instances) and said.scores is not None
+                        assert scores == pytest.approx(surer(said, 0.05).scores, abs=1e-5)
+            page.reload()
+            page.wait_for_selector("html[data-ready]")
+            page.click("[aria-label='Example: digit-1.png']")
+            page.locator(".result[data-model='digits'][aria-label^='digit-1.png'] .answer").first.click()
+            page.wait_for_selector("#why .neighbours")
+            # The example is one of the pictures that it was trained on.
+            assert page.locator("#why .neighbours figcaption").first.inner_text().startswith("2 1.000")

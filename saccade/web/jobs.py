@@ -220,5 +220,8 @@ class Jobs:
         with self.decoders.film(job.folder / "film") as film:
             job.count = film.count
             seen = draw_film(film, look, predictor.card, job.film, job.lines, job.top, job.sure, tell)
-        broken = None if seen.error is None else ("unreadable", f"it {seen.error.reason}")
-        job.move("done", broken)
+        if seen.error is None:
+            job.move("done")
+        else:
+            code = "too_large" if isinstance(seen.error, TooLarge) else "unreadable"
+            job.move("done", (code, f"it {seen.error.reason}; this is as far as was looked"))
