@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from ran import cli
@@ -252,16 +253,41 @@ def test_no_client_has_more_films_here_than_it_may(run: Path, tmp_path: Path) ->
 
     film = make(tmp_path / "a.mp4").read_bytes()
     with live([run], Limits(jobs=2, keep_seconds=1)) as running:
+        end = held(running)
         ids = [running.job(film).json()["id"] for _ in range(2)]
         refused = running.job(film)
         assert code_of(refused) == (429, "too_many_films") and "retry-after" in refused.headers
-        assert running.client.delete(f"/v1/jobs/{ids[0]}").status_code == 204
+        assert running.client.delete(f"/v1/jobs/{ids[1]}").status_code == 204
         again = running.job(film)
         assert again.status_code == 202
+        end.set()
         running.events(again.json()["id"])
+        # What is done, or failed, stands in nobody's way; of it as many are kept, the newest.
+        more = []
+        for content, state in ((b"broken", "failed"), (film, "done"), (b"broken", "failed")):
+            more.append(running.job(content).json()["id"])
+            assert running.events(more[-1])[-1]["state"] == state
+        running.client.get("/v1/jobs/none")
+        kept = [id for id in [*ids, again.json()["id"], *more] if id in running.service.jobs._jobs]
+        assert kept == more[1:]
         time.sleep(1.2)  # then what was done is forgotten by itself
-        assert running.client.get(f"/v1/jobs/{ids[1]}").status_code == 404
+        assert running.client.get(f"/v1/jobs/{more[1]}").status_code == 404
         assert list(running.service.jobs._folder.iterdir()) == []
+
+
+def test_what_nobody_waits_for_is_not_gone_on_with(run: Path) -> None:
+    with live([run]) as running:
+        end = held(running)
+        with pytest.raises(httpx.ReadTimeout):
+            running.client.post("/v1/explain", files={"file": picture()}, timeout=1)
+        for _ in range(100):
+            if running.service.runner._waiting[0].future.cancelled():
+                break
+            time.sleep(0.05)
+        assert running.service.runner._waiting[0].future.cancelled()
+        end.set()
+        assert running.predict(picture()).status_code == 200
+        assert "saccade_requests_under_way 0.0" in running.client.get("/metrics").text
 
 
 def test_films_beyond_their_limits_are_refused(run: Path, tmp_path: Path) -> None:

@@ -420,6 +420,61 @@ def test_failures_are_said_in_words(page: Any, served: Live) -> None:
     page.complaints.clear()
 
 
+def test_a_film_that_failed_can_be_tried_again(page: Any) -> None:
+    page.select_option("#model", "digits")
+    choose(page, ("broken.mp4", b"no film"), kind="video/mp4")
+    again = page.locator(".result.film button:has-text('Again')")
+    again.wait_for()
+    assert "cannot be read as a film" in page.locator(".result.film .count").inner_text()
+    with page.expect_request("**/v1/jobs"):
+        again.click()
+    page.locator(".result.film button:has-text('Again')").wait_for()
+
+
+def test_a_page_that_goes_takes_its_film_along(page: Any, served: Live, tmp_path: Path) -> None:
+    from test_film import make
+
+    film = make(tmp_path / "a.mp4", ((48, 64),) * 3000).read_bytes()
+    page.select_option("#model", "digits")
+    choose(page, ("long.mp4", film), kind="video/mp4")
+    page.wait_for_function("() => /frames/.test(document.querySelector('.result.film .count').textContent)")
+    assert served.service.jobs.counts()["running"] == 1
+    page.reload()
+    for _ in range(200):
+        if not served.service.jobs.busy:
+            break
+        page.wait_for_timeout(50)
+    assert sum(served.service.jobs.counts().values()) == 0
+
+
+def test_clearing_ends_what_is_on_its_way(page: Any) -> None:
+    page.select_option("#model", "digits")
+    choose(page, *((f"{n}.png", picture(n)) for n in range(40)), ("notes.txt", b"no picture"))
+    page.click("#clear")
+    page.wait_for_timeout(1500)
+    assert page.locator("#alerts .alert").count() == 0 and page.locator(".result").count() == 0
+    assert page.evaluate("() => document.activeElement.id") == "choose"
+    # And the next picture is answered.
+    ask(page, "digits", picture(1))
+
+
+def test_two_files_of_one_name_are_told_apart(page: Any) -> None:
+    page.select_option("#model", "digits")
+    choose(page, ("x.jpg", picture(1)), ("x.jpg", picture(2)), ("x", picture(3)), ("x", picture(4)))
+    names = [row.get_attribute("data-name") for row in page.locator("#table tbody tr").all()]
+    assert sorted(names) == ["x", "x (2)", "x (2).jpg", "x.jpg"]
+
+
+def test_escape_puts_why_away_and_gives_the_focus_back(page: Any) -> None:
+    page.select_option("#model", "digits")
+    result = ask(page, "digits", picture(1))
+    result.locator(".answer").first.click()
+    page.wait_for_selector("#why .methods")
+    page.keyboard.press("Escape")
+    assert not page.locator("#why").is_visible()
+    assert page.evaluate("() => document.activeElement.className") == "answer"
+
+
 def test_keyboard_alone_is_enough(page: Any) -> None:
     result = ask(page, "boxes", picture(3))
     page.eval_on_selector(".threshold", "e => { e.value = 0.05; e.dispatchEvent(new Event('input')) }")

@@ -7,6 +7,7 @@ python examples/service/client.py http://127.0.0.1:8000 digit.png clip.mp4
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,4 +87,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (RuntimeError, OSError, httpx.HTTPError) as error:
+        sys.exit(f"error: {error}")

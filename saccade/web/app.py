@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from saccade.recipes.explain_methods import METHODS
 from saccade.recipes.explain_question import Asked
 from saccade.report.page import Tile
 from saccade.web import answers
-from saccade.web.examples import EXAMPLES, example
+from saccade.web.examples import EXAMPLES, example, warm_up
 from saccade.web.guard import LOCAL, Guard
 from saccade.web.jobs import Job
 from saccade.web.keys import Keys
@@ -53,11 +54,12 @@ def create_app(service: Service, keys: Keys | None = None, hosts: tuple[str, ...
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        threading.Thread(target=warm_up, name="examples", daemon=True).start()
         yield
         await asyncio.to_thread(service.close)
 
     failures: dict[int | str, dict[str, Any]] = {
-        status: {"model": answers.Failure} for status in (400, 401, 403, 404, 408, 413, 415, 422, 429, 503, 504)
+        status: {"model": answers.Failure} for status in (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503, 504)
     }
     app = FastAPI(
         title="saccade",
@@ -107,7 +109,11 @@ def _add_models(app: FastAPI, service: Service, metrics: Metrics) -> None:
         served, files, links = _served(service, model), files or [], links or []
         count = len(files) + len(links)
         if not 1 <= count <= service.limits.files:
-            raise Refusal(422, "no_meaning", f"1 to {service.limits.files} pictures are looked at, and got {count}")
+            raise Refusal(
+                422,
+                "no_meaning",
+                f"1 to {service.limits.files} pictures are looked at, in fields called files or links, and got {count}",
+            )
         room = asyncio.Semaphore(2 * service.decoders.count)
 
         async def one(file: UploadFile | str) -> dict[str, Any]:
@@ -180,7 +186,7 @@ def _add_films(app: FastAPI, service: Service) -> None:
 
     def done(job: Job) -> Job:
         if job.state != "done":
-            raise Refusal(404, "not_done", f"the film is {job.state}; there is no result of it")
+            raise Refusal(409, "not_done", f"the film is {job.state}; there is no result of it")
         job.fetched = True
         return job
 

@@ -5,6 +5,7 @@ All of them come with scikit-learn, or are drawn; nothing is fetched.
 
 import io
 import tempfile
+import threading
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from saccade.geometry.view import View
 from saccade.recipes.predict_film import Writer
 
 FRAMES, RATE, SIDE = 48, 12, 256
+_MAKING = threading.Lock()
 _PICTURES: dict[str, tuple[str, int]] = {
     "digit-1.png": ("digits", 12),
     "digit-2.png": ("digits", 1500),
@@ -30,9 +32,20 @@ FILM = "ride.mp4"
 EXAMPLES = {name: f"image/{'png' if name.endswith('png') else 'jpeg'}" for name in _PICTURES} | {FILM: "video/mp4"}
 
 
-@cache
+def warm_up() -> None:
+    """Make all of them, so that nobody waits for the scenes to be drawn."""
+    for name in EXAMPLES:
+        example(name)
+
+
 def example(name: str) -> bytes:
     """The content of the file of that name."""
+    with _MAKING:  # two who ask at once would both make it
+        return _example(name)
+
+
+@cache
+def _example(name: str) -> bytes:
     if name == FILM:
         return _film()
     pixels = _pixels(*_PICTURES[name])

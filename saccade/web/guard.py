@@ -103,17 +103,25 @@ class Guard:
         if self._under_way >= limits.queue:
             raise Refusal(429, "too_many", f"{limits.queue} requests are under way already; come again")
         seconds = limits.explain_seconds if scope["path"] == "/v1/explain" else limits.seconds
+        body = _Body(scope, receive, limits.body)
         self._under_way += 1
         self.metrics.under_way.inc()
-        body = _Body(scope, receive, limits.body)
+        work = asyncio.ensure_future(self.app(scope, body.receive, answer.send))
+        gone = asyncio.ensure_future(body.client_is_gone())
         try:
             async with asyncio.timeout(seconds):
-                await self.app(scope, body.receive, answer.send)
+                await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
         except TimeoutError:
             if not body.whole:
                 raise Refusal(408, "slow_upload", f"the request did not arrive within {seconds:g} seconds") from None
             raise Refusal(504, "late", f"there was no answer within {seconds:g} seconds; send less at a time") from None
         finally:
+            # What nobody waits for any more is not gone on with.
+            for task in (work, gone):
+                task.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
             self._under_way -= 1
             self.metrics.under_way.dec()
 
@@ -125,7 +133,8 @@ class _Body:
     """What comes in, counted."""
 
     def __init__(self, scope: Scope, receive: Receive, most: int) -> None:
-        self._receive, self.most, self.count, self.whole = receive, most, 0, False
+        self._receive, self.most, self.count = receive, most, 0
+        self._whole = asyncio.Event()
         announced = dict(scope["headers"]).get(b"content-length", b"")
         if announced.isdigit() and int(announced) > most:
             raise self._too_large()
@@ -134,12 +143,24 @@ class _Body:
         message = await self._receive()
         if message["type"] == "http.request":
             self.count += len(message.get("body", b""))
-            self.whole = not message.get("more_body", False)
+            if not message.get("more_body", False):
+                self._whole.set()
             if self.count > self.most:
                 refusal = self._too_large()
                 # Of Starlette's kind, which reading a form lets through.
                 raise HTTPException(refusal.status, refusal.message)
         return message
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it came."""
+        return self._whole.is_set()
+
+    async def client_is_gone(self) -> None:
+        """Return when the client does not wait for the answer any more."""
+        await self._whole.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     def _too_large(self) -> Refusal:
         return Refusal(413, "too_large", f"the request has more than {self.most:,} bytes; send less at a time")

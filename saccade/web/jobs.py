@@ -105,8 +105,9 @@ class Jobs:
         """
         with self._changed:
             self._forget()
-            own = [job for job in self._jobs.values() if job.client == client]
-            if len(own) >= self.limits.jobs or len(self._jobs) >= self.limits.all_jobs or not self._open:
+            begun = [job for job in self._jobs.values() if job.ended is None]
+            own = [job for job in begun if job.client == client]
+            if len(own) >= self.limits.jobs or len(begun) >= self.limits.all_jobs or not self._open:
                 raise TooMany
             id = secrets.token_urlsafe(16)
             job = Job(id, client, served, name, self._folder / id, top, sure)
@@ -174,11 +175,15 @@ class Jobs:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _forget(self) -> None:
-        """What was kept for long enough."""
-        now = time.monotonic()
-        for job in [job for job in self._jobs.values() if job.ended and now - job.ended > self.limits.keep_seconds]:
-            del self._jobs[job.id]
-            shutil.rmtree(job.folder, ignore_errors=True)
+        """What was kept for long enough, and of each client's and of all the oldest beyond as many as may be kept."""
+        now, kept = time.monotonic(), dict[str, int]()
+        newest_first = sorted((job for job in self._jobs.values() if job.ended), key=lambda job: -(job.ended or 0))
+        for number, job in enumerate(newest_first):
+            kept[job.client] = kept.get(job.client, 0) + 1
+            too_many = kept[job.client] > self.limits.jobs or number >= self.limits.all_jobs
+            if too_many or now - (job.ended or 0) > self.limits.keep_seconds:
+                del self._jobs[job.id]
+                shutil.rmtree(job.folder, ignore_errors=True)
 
     def _work(self) -> None:
         while True:

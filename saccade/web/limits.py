@@ -20,8 +20,8 @@ class Limits:
     decode_seconds  one picture may take to be decoded, or one frame
     decode_memory   bytes a decoding process may hold
     queue           requests under way at a time; what comes beyond is told to come back
-    jobs            films of one client that wait, are looked at, or are kept
-    all_jobs        of all clients together
+    jobs            films of one client that wait or are looked at, and as many that are kept
+    all_jobs        likewise of all clients together
     keep_seconds    what was made of a film is kept
     link_body       bytes that are fetched from a link
     link_seconds    fetching may take

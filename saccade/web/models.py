@@ -108,8 +108,13 @@ class Models:
         warm = self.runner.call(lambda: warm_up(predictor, self.limits), WARM_UP).result()
         if run.weights is not None:
             return Served(run.name, run, warm)
-        find = keep_neighbourhood if self.with_neighbours else open_neighbourhood
-        return Served(run.name, run, warm, find(predictor, Path(run.path)))
+        try:
+            find = keep_neighbourhood if self.with_neighbours else open_neighbourhood
+            return Served(run.name, run, warm, find(predictor, Path(run.path)))
+        except SaccadeError as error:
+            raise SaccadeError(
+                f"{run.path} cannot show neighbours: {error}; start where its data lie, or without --neighbours"
+            ) from None
 
 
 def runs_of(paths: Sequence[str], weights: str | None) -> list[Run]:

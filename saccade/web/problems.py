@@ -56,7 +56,7 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal(422, "link_refused", str(error))
         case TooMany():
             return Refusal(
-                429, "too_many_films", "there are as many films here as there may be; delete one, or come later"
+                429, "too_many_films", "as many films are looked at as may be at a time; stop one, or come later"
             )
         case Late() | TimeoutError():
             return Refusal(504, "late", "there was too much to do before it; come again")

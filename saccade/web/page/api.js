@@ -13,7 +13,7 @@ export class Refused extends Error {
   }
 }
 
-const headers = () => (key ? { Authorization: `Bearer ${key}` } : {});
+export const headers = () => (key ? { Authorization: `Bearer ${key}` } : {});
 
 /** GET, or what else is said; asks for a key where one is needed. */
 export async function get(path, { method = "GET", as = "json", signal, body } = {}) {

@@ -1,13 +1,18 @@
 // A film: a job with progress, then the annotated film and a timeline of what was said.
 
-import { events, get, post } from "./api.js";
+import { events, get, headers, post } from "./api.js";
 import { complain, download, el, percent, rgb, svg, tell } from "./dom.js";
 
 const ROWS = 8; // classes on a timeline
 const BINS = 240; // moments on it
 
-/** Elements for a film, which fill as it is looked at. */
-export function film(item, model) {
+// Films that the service looks at for this page; when the page goes, nobody comes for them.
+const begun = new Map();
+addEventListener("pagehide", () => { for (const [path, headers] of begun) fetch(path, { method: "DELETE", headers, keepalive: true }); });
+
+/** Elements for a film, which fill as it is looked at; `again` is called when a person wants another try, and `ended`
+ * stops it. */
+export function film(item, model, again, ended) {
   const words = el("p", { class: "count" }, "sending");
   const bar = el("progress", { max: 1, value: 0, "aria-label": `Looking at ${item.name}` });
   const stop = el("button", { type: "button" }, "Stop");
@@ -15,11 +20,13 @@ export function film(item, model) {
     el("h2", {}, model.name, " ", el("small", {}, model.network)), words, bar, stop);
   const control = new AbortController();
   stop.addEventListener("click", () => control.abort());
+  ended.addEventListener("abort", () => control.abort());
   look(item, model, box, words, bar, control.signal).catch((error) => {
     bar.remove();
     stop.remove();
     words.textContent = error.name === "AbortError" ? "stopped" : error.message;
     if (error.name !== "AbortError") complain(`${item.name}: ${error.message}`);
+    box.append(el("button", { type: "button", onclick: again }, "Again"));
   }).then(() => stop.remove());
   return box;
 }
@@ -28,6 +35,7 @@ async function look(item, model, box, words, bar, signal) {
   const source = item.file ? ["file", item.file] : ["link", item.link];
   const job = await post("v1/jobs", [["model", model.name], source], (share) => { bar.value = share; }, signal);
   const path = `v1/jobs/${encodeURIComponent(job.id)}`;
+  begun.set(path, headers());
   try {
     let last = job;
     for await (const told of events(`${path}/events`, signal)) {
@@ -46,6 +54,7 @@ async function look(item, model, box, words, bar, signal) {
     box.append(...finished(item, model, frames, blob, text));
     tell(`${item.name} was looked at`);
   } finally {
+    begun.delete(path);
     get(path, { method: "DELETE" }).catch(() => {});
   }
 }

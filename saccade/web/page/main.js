@@ -5,7 +5,7 @@ import { $, complain, el, tell } from "./dom.js";
 import { film } from "./film.js";
 import * as many from "./many.js";
 import { result } from "./result.js";
-import { explain } from "./why.js";
+import { end as endWhy, explain } from "./why.js";
 
 const LEAST = 0.05; // things that are less sure are not asked for
 const AT_ONCE = 3; // uploads
@@ -23,6 +23,7 @@ const state = {
   },
 };
 const items = [];
+let stopping = new AbortController(); // ends all that is on its way
 let service = { models: [], limits: {}, links: false };
 
 /** The models that look: one, or two beside each other. */
@@ -40,12 +41,21 @@ function add(files) {
       continue;
     }
     const kind = file.type.startsWith("video/") || FILMS.test(file.name) ? "film" : "picture";
-    taken.push({ file, name: file.name || "pasted.png", kind, url: URL.createObjectURL(file), results: new Map() });
+    taken.push({ file, name: ownName(file.name || "pasted.png", taken), kind, url: URL.createObjectURL(file), results: new Map() });
   }
   if (!taken.length) return;
   items.push(...taken);
   open(taken[0]);
   ask(taken.slice(1));
+}
+
+/** A name that no other has: of two files of one name the second is called "x (2).jpg". */
+function ownName(name, besides) {
+  const known = new Set([...items, ...besides].map((item) => item.name));
+  const [, stem, suffix] = name.match(/^(.*?)(\.[^.]*)?$/s);
+  let own = name;
+  for (let n = 2; known.has(own); n++) own = `${stem} (${n})${suffix ?? ""}`;
+  return own;
 }
 
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
@@ -61,7 +71,8 @@ async function ask(asked) {
 }
 
 async function askOne(item, model) {
-  if (item.results.has(model.name)) return;
+  const known = item.results.get(model.name);
+  if (!items.includes(item) || (known && !known.again)) return;
   const answer = { sent: 0 };
   item.results.set(model.name, answer);
   const showProgress = (share) => {
@@ -71,44 +82,59 @@ async function askOne(item, model) {
   };
   try {
     const fields = [["model", model.name], ["score", LEAST], ["files", item.file]];
-    answer.prediction = (await post("v1/predict", fields, showProgress)).results[0].prediction;
+    answer.prediction = (await post("v1/predict", fields, showProgress, stopping.signal)).results[0].prediction;
     tell(`${item.name}: ${many.summary(model, answer.prediction, state.score).words}`);
   } catch (error) {
+    if (error.name === "AbortError") return;
     answer.error = error.message;
-    if (error.status === 0 || error.status === 429 || error.status === 503) item.results.delete(model.name); // worth another try
+    answer.again = [0, 429, 503, 504].includes(error.status);
     complain(`${item.name}: ${error.message}`);
   }
-  if (state.current === item) show(item);
+  if (state.current === item && chosen().includes(model)) cardOf(model)?.replaceWith(card(item, model));
   refresh();
 }
 
 /** Make an item the one that is shown. */
 function open(item) {
+  endWhy();
   state.current = item;
   show(item);
   refresh();
   ask([item]);
+  const { top } = $("work").getBoundingClientRect();
+  if (top < 0 || top > innerHeight / 2) $("work").scrollIntoView({ behavior: "smooth", block: "start" });
 }
 
 function show(item) {
   state.listeners.clear();
-  const why = (model) => (question, words) => explain(item, model, question, words);
-  if (item.shown !== "film") $("why").hidden = true;
-  const boxes = chosen().map((model) => {
-    if (item.kind === "film") {
-      item.films ??= new Map();
-      if (!item.films.has(model.name)) item.films.set(model.name, film(item, model));
-      return item.films.get(model.name);
-    }
-    const answer = item.results.get(model.name);
-    if (answer?.prediction) return result(item, model, answer.prediction, state, why(model));
-    if (answer?.error) return el("article", { class: "result", "data-model": model.name }, el("h2", {}, model.name), el("p", { class: "wrong" }, answer.error));
-    const bar = el("progress", { "aria-label": `Sending ${item.name}` });
-    if (answer) answer.bar = bar;
-    return el("article", { class: "result", "data-model": model.name }, el("h2", {}, model.name), el("img", { class: "waiting", src: item.url, alt: item.name }), bar);
-  });
+  const boxes = chosen().map((model) => card(item, model));
   $("work").replaceChildren(...boxes);
   $("work").classList.toggle("two", boxes.length > 1);
+}
+
+const cardOf = (model) => [...$("work").children].find((one) => one.dataset.model === model.name);
+
+/** What one model says of an item, or how far it is. */
+function card(item, model) {
+  if (item.kind === "film") {
+    item.films ??= new Map();
+    const again = () => { item.films.delete(model.name); show(item); };
+    if (!item.films.has(model.name)) item.films.set(model.name, film(item, model, again, stopping.signal));
+    return item.films.get(model.name);
+  }
+  const answer = item.results.get(model.name);
+  const why = (question, words) => explain(item, model, question, words);
+  if (answer?.prediction) return result(item, model, answer.prediction, state, why);
+  const box = el("article", { class: "result", "data-model": model.name }, el("h2", {}, model.name));
+  if (answer?.error) {
+    box.append(el("p", { class: "wrong" }, answer.error));
+    if (answer.again) box.append(el("button", { type: "button", onclick: () => open(item) }, "Ask again"));
+    return box;
+  }
+  const bar = el("progress", { "aria-label": `Sending ${item.name}` });
+  if (answer) answer.bar = bar;
+  box.append(el("img", { class: "waiting", src: item.url, alt: item.name }), bar);
+  return box;
 }
 
 function refresh() {
@@ -117,21 +143,23 @@ function refresh() {
 }
 
 function clear() {
+  stopping.abort();
+  stopping = new AbortController();
+  endWhy();
   for (const item of items) URL.revokeObjectURL(item.url);
   items.length = 0;
   state.current = null;
   state.listeners.clear();
   $("work").replaceChildren();
   $("alerts").replaceChildren();
-  $("why").hidden = true;
   refresh();
+  $("choose").focus();
 }
 
 /** A model was chosen: what is shown is asked of it too. */
 function choose() {
   if ($("beside").value === $("model").value) $("beside").value = "";
   if (!state.current) return;
-  $("why").hidden = true;
   open(state.current);
   ask(items);
 }

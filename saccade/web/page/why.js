@@ -4,14 +4,28 @@ import { post } from "./api.js";
 import { $, complain, el, tell } from "./dom.js";
 
 let running = null;
+let asker = null;
+
+/** Put away what is explained, and stop what is on its way; the focus goes back to who asked. */
+export function end() {
+  running?.abort();
+  running = null;
+  if ($("why").hidden) return;
+  const inside = $("why").contains(document.activeElement);
+  $("why").hidden = true;
+  if (inside && asker?.isConnected) asker.focus();
+}
+
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") end(); });
 
 /** Ask, and show the answer in its own part of the page. */
 export async function explain(item, model, question, words) {
   running?.abort();
+  asker = document.activeElement;
   const mine = (running = new AbortController());
   const room = $("why");
   const bar = el("progress", { "aria-label": "Explaining" });
-  const close = el("button", { type: "button", onclick: () => { mine.abort(); room.hidden = true; } }, "Close");
+  const close = el("button", { type: "button", onclick: end }, "Close");
   const head = el("div", { class: "bar" }, el("h2", {}, `Why ${words}?`), el("span", { class: "spacer" }), close);
   room.replaceChildren(head, el("p", { class: "hint" }, "Several methods look; that takes some seconds."), bar);
   room.hidden = false;
@@ -22,6 +36,7 @@ export async function explain(item, model, question, words) {
     const answer = await post("v1/explain", fields, (share) => { if (share < 1) bar.value = share; else bar.removeAttribute("value"); }, mine.signal);
     room.replaceChildren(head, ...shown(answer));
     room.focus({ preventScroll: true });
+    room.scrollIntoView({ behavior: "smooth", block: "start" });
     tell(`Explained: ${answer.words}`);
   } catch (error) {
     if (error.name === "AbortError") return;
