@@ -54,8 +54,12 @@ def create_app(service: Service, keys: Keys | None = None, hosts: tuple[str, ...
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        threading.Thread(target=warm_up, name="examples", daemon=True).start()
+        ending = threading.Event()
+        warming = threading.Thread(target=warm_up, args=(ending,), name="examples")
+        warming.start()
         yield
+        ending.set()
+        await asyncio.to_thread(warming.join)
         await asyncio.to_thread(service.close)
 
     failures: dict[int | str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from saccade.data import source as sources
+from saccade.data.formats.builtin import BUILTIN
 from saccade.geometry.view import View
 from saccade.recipes.predict_film import Writer
 
@@ -32,10 +32,11 @@ FILM = "ride.mp4"
 EXAMPLES = {name: f"image/{'png' if name.endswith('png') else 'jpeg'}" for name in _PICTURES} | {FILM: "video/mp4"}
 
 
-def warm_up() -> None:
+def warm_up(ending: threading.Event) -> None:
     """Make all of them, so that nobody waits for the scenes to be drawn."""
     for name in EXAMPLES:
-        example(name)
+        if not ending.is_set():
+            example(name)
 
 
 def example(name: str) -> bytes:
@@ -56,7 +57,8 @@ def _example(name: str) -> bytes:
 
 def _pixels(data: str, index: int) -> np.ndarray:
     """[H, W, 3] uint8 of a picture of a built-in set."""
-    splits = sources.read(data).splits
+    # Not by `read`, which would take a folder of that name where the service was started.
+    splits = BUILTIN[data]().splits
     split = splits.get("test") or splits["all"]
     return split.open(index).pixels("RGB")[0]
 

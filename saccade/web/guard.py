@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -106,6 +106,7 @@ class Guard:
         body = _Body(scope, receive, limits.body)
         self._under_way += 1
         self.metrics.under_way.inc()
+        answer.ended = self._end_one
         work = asyncio.ensure_future(self.app(scope, body.receive, answer.send))
         gone = asyncio.ensure_future(body.client_is_gone())
         try:
@@ -122,8 +123,11 @@ class Guard:
             for task in (work, gone):
                 task.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
-            self._under_way -= 1
-            self.metrics.under_way.dec()
+            answer.end()
+
+    def _end_one(self) -> None:
+        self._under_way -= 1
+        self.metrics.under_way.dec()
 
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -170,12 +174,14 @@ class _Answer:
     """What goes out, with the headers that everything has.
 
     request  its number
+    ended    is called once, before the last of it goes out: who has it may ask again at once
     status   of HTTP; 499 where the client went away before there was one
     """
 
     def __init__(self, send: Send, request: str) -> None:
         self._send, self.request, self.status = send, request, 499
         self.begun = False
+        self.ended: Callable[[], None] | None = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -186,7 +192,15 @@ class _Answer:
                 *message["headers"],
                 *((k.lower().encode(), v.encode()) for k, v in extra.items() if k.lower().encode() not in own),
             ]
+        elif not message.get("more_body", False):
+            self.end()
         await self._send(message)
+
+    def end(self) -> None:
+        """There is nothing more to wait for."""
+        ended, self.ended = self.ended, None
+        if ended is not None:
+            ended()
 
     async def refuse(self, refusal: Refusal, scope: Scope, receive: Receive) -> None:
         """Say why there is no answer, unless one has begun: then it breaks off, and that is seen."""
