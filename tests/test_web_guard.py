@@ -209,6 +209,31 @@ def test_too_large_a_request_is_refused_whether_it_says_so_or_not(run: Path) -> 
         assert code_of(running.predict(picture(), picture(), picture())) == (422, "no_meaning")
 
 
+def test_no_spelling_of_a_path_walks_around_the_limits(run: Path) -> None:
+    with live([run], Limits(body=50_000)) as running:
+        for path in ("/v1/predict%0A", "/v1/predict", "/v1/predict/", "/v1//predict"):
+            answer = running.client.post(path, files={"files": bytes(60_000)})
+            assert answer.status_code == 413, path
+
+
+def test_text_is_taken_in_utf8_alone(run: Path) -> None:
+    """Others' decoders may take minutes for a field, or give what no answer can hold."""
+    with live([run]) as running:
+        for charset in ("punycode", "unicode_escape", "idna", "utf-8x", '"utf-7"'):
+            head = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+            assert code_of(running.client.post("/v1/predict", content=b"--x--", headers=head)) == (415, "unsupported")
+        head = {"Content-Type": "multipart/form-data; boundary=x; charset=UTF-8"}
+        assert running.client.post("/v1/predict", content=b"--x--", headers=head).status_code == 422
+
+
+def test_a_film_that_cannot_be_kept_takes_no_place(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with live([run], Limits(jobs=1)) as running:
+        monkeypatch.setattr("shutil.copyfileobj", lambda *arguments: (_ for _ in ()).throw(OSError(28, "full")))
+        assert running.job(b"film").status_code == 500
+        monkeypatch.undo()
+        assert running.job(b"film").status_code == 202
+
+
 def test_a_slow_upload_is_ended(run: Path) -> None:
     with live([run], Limits(seconds=1)) as running, socket.create_connection(("127.0.0.1", running.port)) as sock:
         sock.sendall(
@@ -346,6 +371,10 @@ def test_a_film_can_be_stopped(run: Path, tmp_path: Path) -> None:
         assert running.client.get(f"/v1/jobs/{second}/film").json()["error"]["code"] == "not_done"
         assert running.client.delete(f"/v1/jobs/{second}").status_code == 204
         assert running.client.delete(f"/v1/jobs/{first}").status_code == 204
+        for _ in range(200):
+            if not list(running.service.jobs._folder.iterdir()):
+                break
+            time.sleep(0.05)
         assert list(running.service.jobs._folder.iterdir()) == []
         last = running.events(running.job(film[:-10]).json()["id"])[-1]
         assert last["state"] in ("done", "failed")

@@ -30,7 +30,8 @@ HERE = ("127.0.0.1",)
         ("255.255.255.255", False), ("::", False), ("::1", False), ("fe80::1", False), ("fe80::1%eth0", False),
         ("fc00::1", False), ("fd00:ec2::254", False), ("ff02::1", False), ("::ffff:127.0.0.1", False),
         ("::ffff:10.0.0.1", False), ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False), ("2001:0:1::", False),
-        ("::127.0.0.1", False), ("64:ff9b:1::7f00:1", False), ("nonsense", False),
+        ("::127.0.0.1", False), ("fec0::1", False), ("3fff::1", False), ("192.88.99.1", False),
+        ("168.63.129.16", False), ("64:ff9b:1::7f00:1", False), ("nonsense", False),
     ],
 )  # fmt: skip
 def test_which_addresses_are_public(address: str, public: bool) -> None:

@@ -127,6 +127,21 @@ def test_what_kills_two_processes_is_refused(decoders: Decoders, monkeypatch: py
     assert len(decoders.processes) == 2
 
 
+def test_a_place_is_kept_when_no_process_can_be_started(decoders: Decoders, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(limits: Limits) -> Decoder:
+        raise OSError(24, "too many open files")
+
+    monkeypatch.setattr("saccade.web.decoders.Decoder", fail)
+    for process in decoders.processes:
+        os.kill(process, signal.SIGKILL)
+    for _ in range(4):
+        with pytest.raises((OSError, DecodeError)):
+            decoders.sample(picture(), SMALL)
+    monkeypatch.undo()
+    for n in range(4):
+        assert decoders.sample(picture(n), SMALL).image.shape == (32, 32, 3)
+
+
 def test_a_picture_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Decoders(Limits(decode_seconds=1), 1)
     try:

@@ -228,7 +228,7 @@ def _thing(
 
 
 def _keypoint(wanted: int | str, names: tuple[str, ...]) -> int:
-    if isinstance(wanted, str) and not wanted.isdigit():
+    if isinstance(wanted, str) and not (wanted.isdecimal() and len(wanted) < 10):
         if wanted not in names:
             raise unknown("keypoint", wanted, names)
         return names.index(wanted)

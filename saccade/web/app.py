@@ -158,7 +158,7 @@ def _add_models(app: FastAPI, service: Service, metrics: Metrics) -> None:
     ) -> Any:  # fmt: skip
         """Why a model says so: several methods about one class, box or pixel, and how far each can be trusted."""
         served = _served(service, model)
-        check_methods(chosen := methods or list(CHOSEN))
+        check_methods(chosen := list(dict.fromkeys(methods or CHOSEN)))
         asked = Asked(target or None, thing=thing, keypoint=keypoint or None, pixel=_pixel(pixel))
         sample = await service.decode(await _content(service, _only(file, link)), served)
         question = await service.ask(served, sample, asked)
@@ -206,6 +206,8 @@ def _add_films(app: FastAPI, service: Service) -> None:
         """Look at a film, frame by frame, after those that came before."""
         served, given = _served(service, model), _only(file, link)
         client: str = request.state.client
+        if service.draining:
+            raise Refusal(503, "ending", "the service is ending; ask another, or come again")
         if isinstance(given, str):
             film, name = io.BytesIO(await _followed(service, given)), given
         else:

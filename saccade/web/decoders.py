@@ -88,6 +88,9 @@ class Decoder:
             received = receive(self.process.stdout)  # type: ignore[arg-type]
         except (OSError, ValueError):
             received = None
+        except BaseException:
+            self.close()  # the rest of its answer would be taken for the next one's
+            raise
         finally:
             timer.cancel()
         if late.is_set():
@@ -121,7 +124,7 @@ class Decoders:
 
     def __init__(self, limits: Limits, count: int) -> None:
         self.limits, self.count, self.died = limits, count, 0
-        self._idle: queue.LifoQueue[Decoder] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[Decoder | None] = queue.LifoQueue()
         self._all: set[Decoder] = set()
         self._lock = threading.Lock()
         for _ in range(count):
@@ -171,13 +174,16 @@ class Decoders:
         for _ in range(2):
             decoder = self._idle.get()
             try:
+                decoder = decoder or self._start()
                 return decoder.ask(question, content)
             except Died:
                 self.died += 1
             finally:
-                if not decoder.alive:
+                if decoder is not None and not decoder.alive:
                     self._end(decoder)
-                    decoder = self._start()
+                    decoder = None
+                    with suppress(OSError):  # then whoever comes next tries to start one
+                        decoder = self._start()
                 self._idle.put(decoder)
         raise DecodeError("the file", "breaks the process that decodes it")
 

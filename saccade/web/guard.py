@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -31,8 +32,9 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 LOCAL = ("127.0.0.1", "localhost", "::1")
-# What is asked of models: only so many at a time, and none when the service is ending.
-WORK = ("/v1/predict", "/v1/explain", "/v1/fetch", "/v1/jobs")
+# All else is work: only so much at a time, and none when the service is ending. By method, not by path: what a path
+# means is for the application to say, which takes some that look otherwise.
+WITHOUT_BODY = ("GET", "HEAD", "OPTIONS", "DELETE")
 LOCKED = ("/v1/", "/metrics")  # these take a key, where there are keys
 
 
@@ -82,6 +84,10 @@ class Guard:
             raise Refusal(403, "wrong_host", "the service is not called by that name; --host names others")
         if scope["method"] not in ("GET", "HEAD", "OPTIONS") and _is_foreign(headers):
             raise Refusal(403, "wrong_origin", "another site's page may not ask this service")
+        kind, _, parameters = headers.get("content-type", "").lower().partition(";")
+        if "charset" in parameters and not re.search(r"charset\s*=\s*\"?utf-?8\"?\s*(;|$)", parameters):
+            # Some decoders of text take time that grows with its square.
+            raise Refusal(415, "unsupported", f"{kind.strip()[:80]} is taken in UTF-8 only")
         client = scope["client"][0] if scope.get("client") else "-"
         if self.keys is None or not scope["path"].startswith(LOCKED):
             return client
@@ -94,7 +100,7 @@ class Guard:
 
     async def _pass(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         """On to the application; what is work only where there is room, and for so long."""
-        if scope["method"] != "POST" or scope["path"] not in WORK:
+        if scope["method"] in WITHOUT_BODY:
             await self.app(scope, receive, answer.send)
             return
         limits = self.service.limits
@@ -102,7 +108,7 @@ class Guard:
             raise Refusal(503, "ending", "the service is ending; ask another, or come again")
         if self._under_way >= limits.queue:
             raise Refusal(429, "too_many", f"{limits.queue} requests are under way already; come again")
-        seconds = limits.explain_seconds if scope["path"] == "/v1/explain" else limits.seconds
+        seconds = limits.explain_seconds if scope["path"].startswith("/v1/explain") else limits.seconds
         body = _Body(scope, receive, limits.body)
         self._under_way += 1
         self.metrics.under_way.inc()

@@ -112,12 +112,20 @@ class Jobs:
             id = secrets.token_urlsafe(16)
             job = Job(id, client, served, name, self._folder / id, top, sure)
             self._jobs[id] = job
-        job.folder.mkdir(mode=0o700)
-        with (job.folder / "film").open("wb") as file:
-            shutil.copyfileobj(film, file)
-        with self._changed:
-            self._waiting.append(job)
-            self._changed.notify_all()
+        try:
+            job.folder.mkdir(mode=0o700)
+            with (job.folder / "film").open("wb") as file:
+                shutil.copyfileobj(film, file)
+            with self._changed:
+                if not self._open:
+                    raise TooMany
+                self._waiting.append(job)
+                self._changed.notify_all()
+        except BaseException:
+            with self._changed:
+                self._jobs.pop(id, None)
+            shutil.rmtree(job.folder, ignore_errors=True)
+            raise
         return job
 
     def get(self, id: str, client: str) -> Job | None:
@@ -128,17 +136,15 @@ class Jobs:
         return job if job is not None and secrets.compare_digest(job.client, client) else None
 
     def delete(self, job: Job) -> None:
-        """Forget a job and all its files; one that is under way ends first."""
+        """Forget a job and all its files; one that is under way ends at its next frame, and takes them along."""
         job.stop.set()
         with self._changed:
+            self._jobs.pop(job.id, None)
             if job in self._waiting:
                 self._waiting.remove(job)
                 job.move("cancelled")
-        with job.changed:
-            job.changed.wait_for(lambda: job.ended is not None, timeout=FRAME_SECONDS)
-        with self._changed:
-            self._jobs.pop(job.id, None)
-        shutil.rmtree(job.folder, ignore_errors=True)
+        if job.ended is not None:
+            shutil.rmtree(job.folder, ignore_errors=True)
 
     def counts(self) -> dict[str, int]:
         """How many are in each state."""
@@ -208,6 +214,8 @@ class Jobs:
                 job.move("failed", ("internal", "something went wrong in here; the log has the details"))
             finally:
                 (job.folder / "film").unlink(missing_ok=True)
+                if job.stop.is_set():
+                    shutil.rmtree(job.folder, ignore_errors=True)
 
     def _look(self, job: Job) -> None:
         predictor, turns = job.served.predictor, itertools.count(1)

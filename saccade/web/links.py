@@ -24,6 +24,9 @@ ALLOWED = (80, 443)
 CHUNK = 1 << 16
 # Addresses that stand for IPv4 ones, which are looked at in their place (RFC 6052, RFC 3056, RFC 4380).
 NAT64, SIX_TO_FOUR, TEREDO = (ipaddress.IPv6Network(n) for n in ("64:ff9b::/96", "2002::/16", "2001::/32"))
+# What Python 3.11 takes for public: site-local (RFC 3879), for documents (RFC 9637), 6to4's relays (RFC 7526), and the
+# address at which a cloud tells its machines what only they should know.
+OTHERS = [ipaddress.ip_network(net) for net in ("fec0::/10", "3fff::/20", "192.88.99.0/24", "168.63.129.16/32")]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], list[str]]
@@ -62,6 +65,8 @@ def is_public(text: str) -> bool:
             address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         elif address in SIX_TO_FOUR or address in TEREDO:
             return False
+    if any(address in net for net in OTHERS if net.version == address.version):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
