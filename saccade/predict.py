@@ -96,6 +96,11 @@ def load(
     return Predictor(model.to(chosen), card, precision, **of_maps)
 
 
+def weights_for(path: str | Path | Predictor, weights: str | None) -> str | None:
+    """Of several networks that are named together: a run has its own weights, a name of the catalogue those asked."""
+    return None if isinstance(path, Predictor) or (Path(path) / "model.toml").is_file() else weights
+
+
 def _of_run(folder: Path) -> tuple[Model, Card]:
     if not folder.is_dir() and str(folder) in list_models():
         raise UsageError(

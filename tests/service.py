@@ -65,6 +65,11 @@ def make_run(folder: Path, kind: str, seed: int = 0) -> Path:
     return folder
 
 
+def make_all(folder: Path) -> list[Path]:
+    """One of each kind."""
+    return [make_run(folder / kind, kind) for kind in KINDS]
+
+
 def picture(seed: int = 0, size: tuple[int, int] = (90, 120), kind: str = "PNG", **options: Any) -> bytes:
     """A file of blocks of colour."""
     rng = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from ran import cli
-from service import KINDS, Live, live, make_run, picture
+from service import KINDS, Live, live, make_all, picture
 
 from saccade.data.film import Film
 from saccade.predict import Predictor, load
@@ -26,8 +26,7 @@ from saccade.web.examples import EXAMPLES
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
-    for kind in KINDS:
-        make_run(folder / kind, kind)
+    make_all(folder)
     return folder
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from service import KINDS, Live, live, make_run, picture
+from service import KINDS, Live, live, make_all, picture
 
 import saccade
 from saccade.data.formats.coco_found import encode
@@ -47,8 +47,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
-    for kind in KINDS:
-        make_run(folder / kind, kind)
+    make_all(folder)
     return folder
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from saccade import checkpoint
 from saccade.data.source import Split
 from saccade.errors import SaccadeError, UsageError, unknown
-from saccade.predict import Pictured, Predictor, load
+from saccade.predict import Pictured, Predictor, load, weights_for
 from saccade.recipes import explain_data
 from saccade.recipes.explain_methods import METHODS, Explained, answer, check_kinds
 from saccade.recipes.explain_question import Asked, Question, ask
@@ -90,7 +90,9 @@ def explain(
         question = ask(predictor, image, asked, METHODS[method].asks)
         # Where a unit is asked about, the layer says which; the method chooses its own.
         return explain_question(question, method, layer if unit is None else None, options)
-    return _of_many(predictor, image, method, layer, data, [_beside(one, weights) for one in beside], options)
+    return _of_many(
+        predictor, image, method, layer, data, [_loaded(one, weights_for(one, weights)) for one in beside], options
+    )
 
 
 def explain_question(question: Question, method: str, layer: str | None, options: dict[str, Any]) -> Explained:
@@ -154,12 +156,6 @@ def _called(show: Any, *parts: Any, **options: Any) -> Explained:
 
 def _loaded(run: str | Path | Predictor, weights: str | None) -> Predictor:
     return run if isinstance(run, Predictor) else load(run, weights=weights)
-
-
-def _beside(run: str | Path | Predictor, weights: str | None) -> Predictor:
-    """A run has its own weights; a name of the catalogue those that were asked for."""
-    is_run = not isinstance(run, Predictor) and (Path(run) / "model.toml").is_file()
-    return _loaded(run, None if is_run else weights)
 
 
 def explain_all(question: Question, methods: Sequence[str] = CHOSEN) -> tuple[list[Explained], dict[str, str]]:

@@ -52,7 +52,6 @@ class Models(BaseModel):
     models: list[Model]
     methods: dict[str, str] = Field(description="Explanations, with how far each can be trusted.")
     links: bool = Field(description="Whether links are fetched.")
-    films: bool = Field(description="Whether films are looked at.")
     limits: dict[str, float]
 
 

@@ -35,6 +35,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 # All else is work: only so much at a time, and none when the service is ending. By method, not by path: what a path
 # means is for the application to say, which takes some that look otherwise.
 WITHOUT_BODY = ("GET", "HEAD", "OPTIONS", "DELETE")
+METHODS = ("POST", "PUT", "PATCH", *WITHOUT_BODY)
 LOCKED = ("/v1/", "/metrics")  # these take a key, where there are keys
 
 
@@ -118,6 +119,10 @@ class Guard:
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+                if answer.whole:
+                    # The server says "gone" of a client that has all it waited for; what was uploaded is still to be
+                    # closed.
+                    await asyncio.wait((work,))
             if work.done():
                 work.result()
         except TimeoutError:
@@ -134,9 +139,6 @@ class Guard:
     def _end_one(self) -> None:
         self._under_way -= 1
         self.metrics.under_way.dec()
-
-
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class _Body:
@@ -182,11 +184,12 @@ class _Answer:
     request  its number
     ended    is called once, before the last of it goes out: who has it may ask again at once
     status   of HTTP; 499 where the client went away before there was one
+    whole    whether all of it went out
     """
 
     def __init__(self, send: Send, request: str) -> None:
         self._send, self.request, self.status = send, request, 499
-        self.begun = False
+        self.begun = self.whole = False
         self.ended: Callable[[], None] | None = None
 
     async def send(self, message: Message) -> None:
@@ -199,6 +202,7 @@ class _Answer:
                 *((k.lower().encode(), v.encode()) for k, v in extra.items() if k.lower().encode() not in own),
             ]
         elif not message.get("more_body", False):
+            self.whole = True
             self.end()
         await self._send(message)
 

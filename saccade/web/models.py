@@ -7,7 +7,7 @@ from pathlib import Path
 
 from saccade.errors import SaccadeError, UsageError, unknown
 from saccade.memory import keep_freed_memory
-from saccade.predict import Predictor, load
+from saccade.predict import Predictor, load, weights_for
 from saccade.progress import track
 from saccade.recipes.neighbours import Neighbourhood, keep_neighbourhood, open_neighbourhood
 from saccade.web.limits import Limits
@@ -118,5 +118,5 @@ class Models:
 
 
 def runs_of(paths: Sequence[str], weights: str | None) -> list[Run]:
-    """What a person names: run directories have their own weights, names of the catalogue those that are asked for."""
-    return [Run(path, None if (Path(path) / "model.toml").is_file() else weights) for path in paths]
+    """What a person names."""
+    return [Run(path, weights_for(path, weights)) for path in paths]

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,7 +95,13 @@ class Runner:
                 raise RuntimeError("the service is ending")
             self._waiting.append(call)
             self._changed.notify_all()
+        call.future.add_done_callback(lambda future: self._drop(call) if future.cancelled() else None)
         return call.future
+
+    def _drop(self, call: _Call) -> None:
+        """Let go of what nobody waits for, and of its picture."""
+        with self._changed, suppress(ValueError):
+            self._waiting.remove(call)
 
     def _work(self) -> None:
         while calls := self._next():

@@ -43,7 +43,7 @@ def serve(
 
     SIGTERM and an interruption end it when what has begun is done; a second one at once. SIGHUP loads the models anew.
     """
-    hosts = (*LOCAL, host, *names) if host in LOCAL or names else None
+    hosts = (*LOCAL, host, *(name.lower() for name in names)) if host in LOCAL or names else None
     app = create_app(service, keys, hosts)
     server = DrainingServer(app, service)
     if hasattr(signal, "SIGHUP"):

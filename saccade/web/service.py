@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from saccade.errors import SaccadeError, unknown
-from saccade.recipes.explain_methods import METHODS, Explained, answer
+from saccade.errors import unknown
+from saccade.recipes.explain import explain_all
+from saccade.recipes.explain_methods import METHODS, Explained
 from saccade.recipes.explain_question import Asked, Question, ask
 from saccade.structures import Prediction, Sample
 from saccade.web import links
@@ -82,10 +83,9 @@ class Service:
         """
         shown, refused = [], {}
         for method in methods:
-            try:
-                shown.append(await self._call(lambda method=method: answer(question, method, {})))
-            except SaccadeError as error:
-                refused[method] = str(error)
+            one, why_not = await self._call(lambda method=method: explain_all(question, [method]))
+            shown += one
+            refused |= why_not
         return shown, refused
 
     async def neighbours(self, served: Served, sample: Sample) -> list[tuple[str, str, float, Any]]:

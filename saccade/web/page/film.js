@@ -47,8 +47,6 @@ async function look(item, model, box, words, bar, signal) {
     if (last.state !== "done") throw new Error(last.error?.message ?? `the film was ${last.state}`);
     const [text, blob] = await Promise.all([get(`${path}/lines`, { as: "text", signal }), get(`${path}/film`, { as: "blob", signal })]);
     const frames = text.trim().split("\n").map((line) => JSON.parse(line));
-    item.frames ??= new Map();
-    item.frames.set(model.name, frames);
     bar.remove();
     words.textContent = `${frames.length.toLocaleString("en")} frames${last.error ? `; ${last.error.message}` : ""}`;
     box.append(...finished(item, model, frames, blob, text));
@@ -71,7 +69,7 @@ function finished(item, model, frames, blob, text) {
 }
 
 /** How much of each class there is in a frame, 0 to 1. */
-export function amounts(model, frame) {
+function amounts(model, frame) {
   const found = new Map();
   if (model.task === "classify") for (const { class: name, score } of frame.top) found.set(name, score);
   if (model.task === "detect") for (const { class: name, score } of frame.things) found.set(name, Math.max(score, found.get(name) ?? 0));

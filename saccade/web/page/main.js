@@ -73,10 +73,9 @@ async function ask(asked) {
 async function askOne(item, model) {
   const known = item.results.get(model.name);
   if (!items.includes(item) || (known && !known.again)) return;
-  const answer = { sent: 0 };
+  const answer = {};
   item.results.set(model.name, answer);
   const showProgress = (share) => {
-    answer.sent = share;
     answer.bar?.setAttribute("value", share);
     if (share >= 1) answer.bar?.removeAttribute("value");
   };
