@@ -14,7 +14,8 @@ from saccade.geometry.boxes import iou
 from saccade.geometry.masks import bitmap, runs_from_bitmap, runs_from_crop
 from saccade.layers.feature_pyramid import FeaturePyramid
 from saccade.tasks.detect.anchors import anchors_of, shapes
-from saccade.tasks.detect.mask_rcnn import KEYPOINT_SIDE, keypoint_cells, peaks
+from saccade.tasks.detect.contract import Detections
+from saccade.tasks.detect.mask_rcnn import KEYPOINT_SIDE, keypoint_cells, peaks, ranked_by_keypoints
 from saccade.tasks.detect.matching import BACKGROUND, BETWEEN, match, sample
 from saccade.tasks.detect.proposals import RegionProposals
 from saccade.tasks.detect.task import paste
@@ -200,3 +201,17 @@ def test_peaks_undo_cells(box: list[float]) -> None:
     # To within a cell of the map each way, however small the box.
     assert ((found[0, :, :2] - points).abs() <= size / KEYPOINT_SIDE + 1e-4).all()
     assert (found[0, :, 2] > 0.99).all()
+
+
+def test_things_with_sure_keypoints_come_first() -> None:
+    boxes = torch.arange(12.0).view(3, 4)
+    points = torch.tensor(
+        [[[1.0, 1.0, 0.2], [2.0, 2.0, 0.4]], [[3.0, 3.0, 1.0], [4.0, 4.0, 0.8]], [[0.0, 0.0, 0.5]] * 2]
+    )
+    found = Detections(boxes, torch.tensor([0.9, 0.8, 0.1]), torch.tensor([4, 5, 6]), None, points)
+    ranked = ranked_by_keypoints(found)
+    assert ranked.scores.tolist() == pytest.approx([0.8 * 0.9, 0.9 * 0.3, 0.1 * 0.5])
+    assert ranked.labels.tolist() == [5, 4, 6] and ranked.boxes.equal(boxes[[1, 0, 2]])
+    assert ranked.keypoints is not None and ranked.keypoints.equal(points[[1, 0, 2]])
+    nothing = Detections(boxes[:0], boxes[:0, 0], torch.zeros(0, dtype=torch.int64), None, points[:0])
+    assert len(ranked_by_keypoints(nothing).scores) == 0

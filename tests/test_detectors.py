@@ -29,7 +29,8 @@ from saccade.training.freeze import norms_of, plan
 from saccade.training.loop import evaluate
 
 SMALL = {"backbone": "resnet18", "width": 32, "hidden": 64, "smallest": 16, "sampled": 64}
-FINDS = {"fasterrcnn_fpn": {}, "maskrcnn_fpn": {}, "keypointrcnn_fpn": {"num_keypoints": 3, "depth": 2, "margin": 0.15}}
+JOINTS = {"num_keypoints": 3, "depth": 2, "margin": 0.15, "rescore": True}
+FINDS = {"fasterrcnn_fpn": {}, "maskrcnn_fpn": {}, "keypointrcnn_fpn": JOINTS}
 
 
 def small(name: str, classes: int = 10) -> Detector:
