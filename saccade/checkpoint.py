@@ -14,6 +14,8 @@ import errno
 import io
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from saccade.structures import Preprocessing, Skeleton
 FORMAT = 1
 
 # What a kill can leave in a run directory before its first file, model.toml, is whole.
-BEFORE_THE_CARD = frozenset({".writable", "model.toml.part"})
+BEFORE_THE_CARD = frozenset({".writable", ".running", "model.toml.part"})
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,16 @@ def _why(path: Path, error: OSError) -> str:
     return f"{path} cannot be written ({error.strerror}); choose another folder with --out"
 
 
+def check_writable(path: Path) -> None:
+    """Raise SaccadeError, before the work and without leaving a trace, where a folder clearly cannot be made."""
+    there = next((one for one in (path, *path.parents) if one.exists()), path)
+    code = None if there.is_dir() else errno.ENOTDIR
+    if code is None and not os.access(there, os.W_OK | os.X_OK):
+        code = errno.EACCES
+    if code is not None:
+        raise SaccadeError(_why(path, OSError(code, os.strerror(code))))
+
+
 def make_folder(path: Path) -> None:
     """The run directory, made if need be and found writable.
 
@@ -97,6 +109,34 @@ def make_folder(path: Path) -> None:
         raise SaccadeError(_why(path, error)) from None
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in this folder at the same time; a process that is killed lets go.
+
+    Raises SaccadeError when another one does.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    mark = folder / ".running"
+    with mark.open("ab") as file:
+        try:
+            # Of the process, not of the file: those that load images must not hold it when this one is killed.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise SaccadeError(
+                    f"{folder} is being written by another training; wait for its end, or choose another --out"
+                ) from None
+            # Some shared disks know no locks; then nobody is kept away.
+        try:
+            yield
+        finally:
+            mark.unlink(missing_ok=True)
+
+
 def is_untouched(folder: Path) -> bool:
     """Whether nothing stands in the folder but what a run killed at its very beginning leaves there."""
     return not folder.is_dir() or {path.name for path in folder.iterdir()} <= BEFORE_THE_CARD
@@ -104,7 +144,8 @@ def is_untouched(folder: Path) -> bool:
 
 def forget_beginning(folder: Path) -> None:
     """Take away the card of a run that ended before anything else was written, so that it can be begun anew."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} == {"model.toml"}:
+    if folder.is_dir() and {path.name for path in folder.iterdir()} - {".running"} == {"model.toml"}:
+        (folder / ".running").unlink(missing_ok=True)
         (folder / "model.toml").unlink()
         folder.rmdir()
 

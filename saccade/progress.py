@@ -62,9 +62,9 @@ class Progress:
             self._bar.stop()
 
 
-def track(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
+def track(items: Iterable[Item], what: str, total: int, unit: str = "images") -> Iterator[Item]:
     """The items one by one, with a bar."""
-    with Progress(what, total) as progress:
+    with Progress(what, total, unit) as progress:
         for item in items:
             yield item
             progress.advance()

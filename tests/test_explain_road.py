@@ -97,6 +97,30 @@ def test_another_target_gives_another_explanation(classifier: Predictor) -> None
         assert not np.allclose(one, other)
 
 
+def test_a_target_goes_by_name_and_by_number_and_the_network_has_its_say(classifier: Predictor) -> None:
+    said = classifier(picture())
+    other = next(label for label in range(3) if label != said.label)
+    by_name, by_number = (
+        saccade.explain(classifier, picture(), method="saliency", target=target)
+        for target in (CLASSES[other], str(other))
+    )
+    np.testing.assert_array_equal(by_name.values, by_number.values)
+    assert by_name.words.startswith(CLASSES[other]) and f"(the network says {said.name}, " in by_name.words
+
+
+def test_a_silent_unit_and_what_is_below_nothing_are_said_to_be(pictures: Path) -> None:
+    torch.manual_seed(0)
+    model = awake(create_model("resnet18", 3))
+    with torch.no_grad():
+        model.get_submodule("bn1").bias[5] = -1e3
+    predictor = Predictor(model, Card("resnet18", "classify", CLASSES, Preprocessing((64, 64), 73)))
+    shown = saccade.explain(predictor, pictures, method="top_patches", layer="relu", units="5,6", count=4)
+    assert shown.tiles[0].detail == "silent on all 12 images" and "activations" in shown.tiles[1].detail
+    unit = saccade.explain(predictor, picture(), method="occlusion", layer="bn1", unit="5,4,9")
+    assert "before anything is covered" in unit.trust
+    assert unit.tiles[0].detail == "where covering costs the unit at row 4, column 9 of channel 5 of bn1 most"
+
+
 def test_without_a_target_it_is_what_the_network_says(classifier: Predictor) -> None:
     said = classifier(picture())
     shown = saccade.explain(classifier, picture(), method="saliency")
@@ -185,9 +209,9 @@ def test_a_keypoint_can_be_explained_by_name(detector: Predictor) -> None:
     assert values.any()
     with pytest.raises(UsageError, match="no keypoint 'elbow'"):
         about(detector, picture(size=(96, 96)), said, Asked(keypoint="elbow"))
-    with pytest.raises(UsageError, match="finds 1 x thing in this image, so there is no number 2"):
+    with pytest.raises(UsageError, match="of thing the network finds 1 in this image, numbers 1 to 1, and got 2"):
         about(detector, picture(size=(96, 96)), said, Asked(thing=2))
-    with pytest.raises(UsageError, match="finds 0 x cat"):
+    with pytest.raises(UsageError, match="finds no 'cat' in this image"):
         about(detector, picture(size=(96, 96)), said, Asked(target="cat"))
 
 
@@ -312,6 +336,7 @@ def test_faithfulness_puts_every_method_into_one_table(classifier: Predictor) ->
     table = shown.blocks[0]
     assert [row[0].replace(" ", "_") for row in table.rows] == [*ATTRIBUTIONS, "random"]
     assert all(np.isfinite(row[1:3]).all() for row in table.rows)
+    assert all(0 <= area <= 100 for row in table.rows for area in row[1:3])
     assert all(-1 <= row[3] <= 1 for row in table.rows if np.isfinite(row[3]))
 
 
@@ -498,6 +523,10 @@ def test_pointing_counts_peaks_in_boxes_and_says_what_cannot_point(tmp_path: Pat
         (["-m", "gradcam"], "no method 'gradcam'; did you mean 'grad_cam'?"),
         (["-m", "occlusion", "--set", "sqare=3"], "did you mean 'square'?"),
         (["-m", "occlusion", "--set", "square=999"], "does not go into it"),
+        (["-m", "occlusion", "--set", "square=8", "--set", "stride=9"], "some pixels are never covered"),
+        (["-m", "occlusion", "--set", "square=field"], "would cover all of it"),
+        (["-m", "smoothgrad", "--set", "noise=-1"], "noise must be at least 0"),
+        (["-m", "saliency", "--target", "3"], "there is no class 3: there are 0 to 2"),
         (["-m", "saliency", "--target", "bea"], "no class 'bea'; did you mean 'bee'?"),
         (["-m", "saliency", "--unit", "3"], "name it with --layer"),
         (["-m", "saliency", "--layer", "conv1", "--unit", "x"], "CHANNEL,ROW,COLUMN"),
@@ -540,9 +569,16 @@ def test_what_is_no_picture_and_what_cannot_be_written_are_errors(run: Path, tmp
     assert isinstance(done.exception, SaccadeError)
     assert "text.jpg" in str(done.exception)
     (tmp_path / "file").write_text("")
+    done = invoke(run, run / "look.png", "-m", "saliency", "--out", tmp_path / "file" / "deeper")
+    assert "cannot be written (Not a directory)" in str(done.exception)
     done = invoke(run, run / "look.png", "-m", "saliency", "--out", tmp_path / "file")
     assert isinstance(done.exception, SaccadeError)
     assert "choose another folder with --out" in str(done.exception)
+
+
+def test_a_module_is_pointed_to_the_functions() -> None:
+    with pytest.raises(UsageError, match="docs/explain"):
+        saccade.explain(torch.nn.Conv2d(3, 3, 1), picture(), method="saliency")  # pyright: ignore[reportArgumentType]
 
 
 def test_a_name_of_the_catalogue_wants_weights(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import saccade
 from saccade.checkpoint import Card, is_untouched, make_folder, save_card
+from saccade.errors import SaccadeError
 from saccade.structures import Preprocessing
 
 KILLS = Path(__file__).with_name("kills.py")
@@ -32,6 +34,23 @@ def run_with_kills(folder: Path, kills: int, seed: int, arguments: dict) -> dict
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
+    hold = "import sys, time; from pathlib import Path; from saccade.checkpoint import held\n"
+    hold += "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    run = saccade.fit("digits", model="lenet", epochs=1, out=tmp_path / "run", quiet=True)
+    weights = (run.path / "model.safetensors").read_bytes()
+    with subprocess.Popen([sys.executable, "-c", hold, str(run.path)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(SaccadeError, match="another training"):
+            saccade.fit("digits", model="lenet", epochs=1, out=run.path, resume=True, quiet=True)
+        other.kill()  # and nobody tidies up
+        other.wait()
+        assert (run.path / ".running").exists()
+    again = saccade.fit("digits", model="lenet", epochs=1, out=run.path, resume=True, quiet=True)
+    assert (run.path / "model.safetensors").read_bytes() == weights and again.metrics["epochs"] == 1
+    assert not (run.path / ".running").exists()
 
 
 @pytest.fixture

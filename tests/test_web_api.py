@@ -251,7 +251,7 @@ def test_what_cannot_be_predicted_is_refused_in_words(
         ("digits", {"pixel": "1,2"}, "no pixel"),
         ("pixels", {"pixel": "1"}, "ROW,COLUMN"),
         ("pixels", {"pixel": "900,2"}, "rows"),
-        ("masks", {"thing": 500}, "no number 500"),
+        ("masks", {"thing": 500}, "numbers 1 to 100, and got 500"),
         ("joints", {"keypoint": "ear"}, "ear"),
     ],
 )

@@ -47,14 +47,18 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show what a network sees: in an image, in a data set, or what it looks for."""
+    from saccade.checkpoint import check_writable
     from saccade.cli.options import read_settings
-    from saccade.cli.printing import print_json
+    from saccade.cli.printing import print_json, print_table
     from saccade.errors import UsageError
     from saccade.predict import load
     from saccade.recipes import explain as recipe
     from saccade.recipes.explain_question import Asked, ask
+    from saccade.report.page import Table
+    from saccade.report.page import shown as shown_cell
 
     options = read_settings(None, settings or [])
+    check_writable(out)
     predictor = load(run, weights=weights)
     stem = Path(image).stem if image else predictor.card.model
     if method is None:
@@ -69,7 +73,7 @@ def explain(
         shown, refused = recipe.explain_all(question)
         written = recipe.save_all(question, shown, refused, out, stem)
         words, methods = question.words, [one.method for one in shown]
-        trust = {one.method: one.trust for one in shown}
+        trust, tables = {one.method: one.trust for one in shown}, []
     else:
         one = recipe.explain(
             predictor,
@@ -88,13 +92,18 @@ def explain(
         )
         written = recipe.save(one, out, stem)
         words, methods, trust, refused = one.words, [one.method], {one.method: one.trust}, {}
+        tables = [block for block in one.blocks if isinstance(block, Table)]
     if as_json:
         files = [str(path) for path in written]
-        print_json({"explained": words, "methods": methods, "trust": trust, "refused": refused, "files": files})
+        said = {"explained": words, "methods": methods, "trust": trust, "refused": refused, "files": files}
+        print_json(said | {"tables": [{"header": table.header, "rows": table.rows} for table in tables]})
         return
     print(f"explained: {words}")
     for name in methods:
         print(f"  {name}: {trust[name]}")
+    for table in tables:
+        numbers = [column for column, numeric in enumerate(table.numeric) if numeric]
+        print_table(table.header, [[shown_cell(cell) for cell in row] for row in table.rows], numbers)
     for name, reason in refused.items():
         print(f"  not {name}: {reason}")
     print("written: " + "  ".join(map(str, written)))

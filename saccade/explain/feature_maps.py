@@ -43,4 +43,7 @@ def feature_maps(model: nn.Module, inputs: Tensor, layer: str) -> FeatureMaps:
 
 
 def _range(values: np.ndarray) -> str:
-    return "silent" if values.min() == values.max() == 0 else f"{values.min():.2g} to {values.max():.2g}"
+    low, high = float(values.min()), float(values.max())
+    if low == high == 0:
+        return "silent"
+    return f"{low:,.0f} to {high:,.0f}" if max(-low, high) >= 100 else f"{low:.2g} to {high:.2g}"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from saccade.errors import UsageError
 from saccade.explain.score import Score, gradient
+from saccade.progress import Progress
 
 
 def integrated_gradients(
@@ -32,11 +33,13 @@ def integrated_gradients(
         torch.tensor(values, dtype=inputs.dtype, device=inputs.device) for values in ((places + 1) / 2, weights / 2)
     )
     means = []
-    for image, nothing in zip(inputs, baseline, strict=True):
-        total = torch.zeros_like(image)
-        for part, share in zip(alphas.split(batch_size), weights.split(batch_size), strict=True):
-            on_the_way = nothing + part[:, None, None, None] * (image - nothing)
-            slopes = gradient(score, on_the_way.contiguous(memory_format=torch.channels_last))
-            total += (slopes * share[:, None, None, None]).sum(0)
-        means.append(total)
+    with Progress("going from grey to the image", len(inputs) * steps, unit="steps") as progress:
+        for image, nothing in zip(inputs, baseline, strict=True):
+            total = torch.zeros_like(image)
+            for part, share in zip(alphas.split(batch_size), weights.split(batch_size), strict=True):
+                on_the_way = nothing + part[:, None, None, None] * (image - nothing)
+                slopes = gradient(score, on_the_way.contiguous(memory_format=torch.channels_last))
+                total += (slopes * share[:, None, None, None]).sum(0)
+                progress.advance(len(part))
+            means.append(total)
     return (inputs - baseline) * torch.stack(means)

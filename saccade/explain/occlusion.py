@@ -72,8 +72,8 @@ def occlusion(
                 image itself, out of focus; or an image like the inputs
     batch_size  places looked at together
 
-    Raises UsageError when the square does not go into the image, SaccadeError when an answer is not a number. What
-    comes back lies in the memory of the processor.
+    Raises UsageError when the square does not go into the image or leaves pixels out, SaccadeError when an answer is
+    not a number. What comes back lies in the memory of the processor.
     """
     if inputs.ndim != 4 or len(inputs) != 1:
         raise ValueError(f"occlusion takes one image [1, C, H, W] but got {list(inputs.shape)}")
@@ -81,6 +81,11 @@ def occlusion(
     stride = (max(1, square[0] // 2), max(1, square[1] // 2)) if stride is None else _pair(stride)
     if min(square) < 1 or min(stride) < 1:
         raise UsageError(f"the square and its stride must have at least 1 pixel, got {square} and {stride}")
+    if stride[0] > square[0] or stride[1] > square[1]:
+        raise UsageError(
+            f"with a square of {square[0]} x {square[1]} pixels every {stride[0]} x {stride[1]} some pixels are never "
+            f"covered; choose a stride no larger than the square"
+        )
     if square[0] > size[0] or square[1] > size[1]:
         raise UsageError(
             f"the image has {size[0]} x {size[1]} pixels, as the network sees it, and a square of {square[0]} x "

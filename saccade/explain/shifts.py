@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from saccade.errors import UsageError
 from saccade.explain.fields import Lattice, lattice_of
 from saccade.explain.layers import is_map, watch
+from saccade.progress import track
 
 Kind = Literal["translate", "rotate", "scale"]
 AMOUNTS: dict[str, tuple[float, ...]] = {
@@ -70,7 +71,7 @@ def shifts(
     _, plain = watch(model, layers, lambda: model(inputs))
     lattices = {name: lattice_of(model, name, inputs) if is_map(output) else None for name, output in plain.items()}
     same, moved_too = np.zeros((2, len(layers), len(steps)))
-    for m, amount in enumerate(steps):
+    for m, amount in enumerate(track(steps, f"moving the image ({kind})", len(steps), unit="amounts")):
         matrix = _inverse(kind, float(amount), size)
         copy, _ = _moved(inputs, matrix, Lattice((0.5, 0.5), (1.0, 1.0)))
         _, found = watch(model, layers, lambda copy=copy: model(copy))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from saccade.errors import UsageError
 from saccade.explain.score import Score, gradient
+from saccade.progress import Progress
 
 
 def smoothgrad(
@@ -20,19 +21,30 @@ def smoothgrad(
     noise   its standard deviation as a share of the range of each image
     seed    of the noise, which is the same for all images
 
-    Raises UsageError for less than one copy, SaccadeError when a gradient is not finite.
+    Raises UsageError for less than one copy and for noise below 0, SaccadeError when a gradient is not finite.
     """
     if copies < 1:
         raise UsageError(f"copies must be at least 1, got {copies}")
+    if noise < 0:
+        raise UsageError(f"noise must be at least 0, got {noise:g}")
     generator = torch.Generator().manual_seed(seed)
     draws = [torch.randn(inputs.shape[1:], generator=generator) for _ in range(copies)]
     means = []
-    for image in inputs:
-        sigma = noise * (image.max() - image.min())
-        total = torch.zeros_like(image)
-        for start in range(0, copies, batch_size):
-            jitter = torch.stack(draws[start : start + batch_size]).to(image)
-            noisy = (image + sigma * jitter).contiguous(memory_format=torch.channels_last)
-            total += gradient(score, noisy).sum(0)
-        means.append(total / copies)
+    with Progress("looking at copies", len(inputs) * copies, unit="copies") as progress:
+        for image in inputs:
+            means.append(_mean_gradient(score, image, noise, draws, batch_size, progress))
     return torch.stack(means).abs().amax(1)
+
+
+def _mean_gradient(
+    score: Score, image: Tensor, noise: float, draws: list[Tensor], batch_size: int, progress: Progress
+) -> Tensor:
+    """[C, H, W] of one image."""
+    sigma = noise * (image.max() - image.min())
+    total = torch.zeros_like(image)
+    for start in range(0, len(draws), batch_size):
+        jitter = torch.stack(draws[start : start + batch_size]).to(image)
+        noisy = (image + sigma * jitter).contiguous(memory_format=torch.channels_last)
+        total += gradient(score, noisy).sum(0)
+        progress.advance(len(jitter))
+    return total / len(draws)

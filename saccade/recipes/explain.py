@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from saccade import checkpoint
 from saccade.data.source import Split
 from saccade.errors import SaccadeError, UsageError, unknown
@@ -155,6 +157,11 @@ def _called(show: Any, *parts: Any, **options: Any) -> Explained:
 
 
 def _loaded(run: str | Path | Predictor, weights: str | None) -> Predictor:
+    if isinstance(run, nn.Module):
+        raise UsageError(
+            "a run directory, a name of the catalogue or what saccade.load gives was expected, but got a module; the "
+            'functions in saccade/explain/ take any: docs/explain.md, "Any network"'
+        )
     return run if isinstance(run, Predictor) else load(run, weights=weights)
 
 
@@ -198,7 +205,12 @@ def save(shown: Explained, out: Path, stem: str = "") -> list[Path]:
     for file, content in shown.files.items():
         checkpoint.write(out / f"{name}-{file}", content)
         written.append(out / f"{name}-{file}")
-    page = Page("What does the network see?", shown.words, [Fact("method", shown.method)], [section_of(shown)])
+    besides = (
+        [Prose(f"Besides this page: {', '.join(f'{name}-{file}' for file in shown.files)}")] if shown.files else []
+    )
+    section = section_of(shown)
+    section = replace(section, blocks=[*section.blocks, *besides])
+    page = Page("What does the network see?", shown.words, [Fact("method", shown.method)], [section])
     checkpoint.write(out / f"{name}.html", render(page))
     return [*written, out / f"{name}.html"]
 

@@ -118,8 +118,7 @@ def show_filters(
         found = filters_of(own.model, layer if own is predictor else None)
         count, height, width = found.weights.shape[:3]
         words.append(f"{own.card.model} {found.layer}: {count} of {height} x {width}")
-        prefix = f"{own.card.model} " if beside else ""
-        tiles += [Tile(_enlarged(tile.image), f"{prefix}{tile.title}") for tile in found.tiles()]
+        tiles += [Tile(_enlarged(tile.image), tile.title, own.card.model if beside else "") for tile in found.tiles()]
     return Explained("filters", "; ".join(words), tiles, trust)
 
 
@@ -170,6 +169,10 @@ def _channels(units: str | int) -> list[int] | None:
 
 def _unit_tile(looked: Looked, found: TopPatches, fields: Fields, n: int, channel: int) -> tuple[Tile, str]:
     """The patches of one unit, and what the DeconvNet projects down from each; why there is none of the latter."""
+    known = found.values[n][np.isfinite(found.values[n])]
+    if not known.any():
+        silence = np.full((PATCH, PATCH, 3), 128, dtype=np.uint8)
+        return Tile(silence, f"channel {channel}", f"silent on all {len(looked):,} images"), ""
     patches, projected, refused = [], [], ""
     model = looked.predictor.model
     for value, image, place in zip(found.values[n], found.images[n], found.places[n], strict=True):
@@ -193,7 +196,6 @@ def _unit_tile(looked: Looked, found: TopPatches, fields: Fields, n: int, channe
     sides = [_square(patches)] + ([_square(projected)] if projected else [])
     gap = np.full((sides[0].shape[0], 3 * GAP, 3), 255, dtype=np.uint8)
     image = np.hstack([sides[0], gap, sides[1]]) if len(sides) > 1 else sides[0]
-    known = found.values[n][np.isfinite(found.values[n])]
     return Tile(image, f"channel {channel}", f"activations {known.max():.3g} to {known.min():.3g}"), refused
 
 

@@ -27,6 +27,7 @@ from saccade.explain import smoothgrad as smooth
 from saccade.explain.fields import fields_of, lattice_of
 from saccade.explain.layers import Call, is_map, watch, watch_all
 from saccade.predict import Predictor
+from saccade.progress import Progress, silent, track
 from saccade.recipes.explain_question import Question, of_backbone
 from saccade.report import explain_plots
 from saccade.report.draw import draw
@@ -37,6 +38,7 @@ from saccade.structures import Classification, LabelMap
 
 MOST_CLASSES = 12  # so many are told apart on the map of the most probable class
 POINTS = 0.98  # of a picture that is made of points: fewer lie beyond the scale, so that more can be seen
+UNSHARED = 0.05  # of what the score rose by, beyond which integrated gradients are said not to add up
 CELLS = 28  # squares across an image, that are taken away or put in together
 LAYERS = 6  # of a network, to compare how they answer
 
@@ -181,6 +183,10 @@ def _integrated_gradients(question: Question, trust: str, steps: int = 50) -> Ex
     shared = float(values.sum())
     found = _heated(question, "integrated_gradients", values[0].sum(0), trust, signed=True, share=POINTS)
     told = f"{trust} Here the pixels share out {shared:.3f} of the {whole:.3f} that the score rose by."
+    if abs(shared - whole) > UNSHARED * abs(whole):
+        told += (
+            f" That is not all, or too much: the way from grey was taken in too large steps; steps={4 * steps} helps."
+        )
     return Explained(found.method, found.words, found.tiles, told, found.values)
 
 
@@ -192,7 +198,7 @@ def _deconvnet(question: Question, trust: str, unpooling: str = "switches") -> E
     score = question.projected(question.model)
     values = deconvnets.deconvnet(score, question.inputs, unpooling)  # pyright: ignore[reportArgumentType]
     if not values.any():
-        raise UsageError(f"{question.words.split(',')[0]} is silent on this image: there is nothing to project")
+        raise UsageError(f"{question.name} is silent on this image: there is nothing to project")
     return _projected(question, "deconvnet", values, trust)
 
 
@@ -237,7 +243,12 @@ def _occlusion(
         layer = features_layer(question.predictor, question.inputs)
     side = max(1, min(height, width) // 7) if square is None else square
     if side == "field":
-        side = min(*fields_of(question.model, layer, question.inputs).largest, height, width)
+        side = min(fields_of(question.model, layer, question.inputs).largest)
+        if side >= min(height, width):
+            raise UsageError(
+                f"a unit of {layer} sees {side} pixels of the image's {min(height, width)}: a square as large would "
+                f"cover all of it; name a layer that sees less, --set layer=..., or a number of pixels"
+            )
     if not isinstance(side, int):
         raise UsageError(f'square is a number of pixels, or "field", got {side!r}')
     label = question.target if isinstance(question.said, Classification) and question.target is not None else None
@@ -258,11 +269,16 @@ def _occlusion(
     drop = seen.drop()
     # Drawn without the edges of the squares, which are the method's and not the network's.
     smooth_drop = torch.from_numpy(cv2.GaussianBlur(drop[label or 0].numpy(), (0, 0), max(0.5, min(seen.stride) / 2)))
+    before = float(seen.before[label or 0])
+    if label is None and before <= 0:
+        trust += f" What is asked about is at {before:.3g} before anything is covered, so there is little to lose."
     lost = _heated(question, "occlusion", smooth_drop.clamp(min=0), trust, share=1.0)
     square_words = f"a square of {side} pixels every {seen.stride[0]}"
-    tiles = [Tile(lost.tiles[0].image, "occlusion", f"where covering costs {question.words.split(',')[0]} most")]
+    tiles = [Tile(lost.tiles[0].image, "occlusion", f"where covering costs {question.name} most")]
     after = seen.after[..., label or 0].numpy()
     what = "probability" if label is not None else "score"
+    # A probability is dark at 0; a score has no such end, and is drawn from its least to its most.
+    after = after if label is not None else after - after.min()
     tiles.append(Tile(_grown(heat(after, share=1.0), question), f"{what} of what is explained", f"with {square_words}"))
     if label is not None:
         tiles.append(_most_probable(question, seen.after[..., :-1].numpy()))
@@ -322,10 +338,11 @@ def _shifts(question: Question, trust: str, kind: str | None = None, layers: str
     along = {"translate": "pixels to the right", "rotate": "degrees", "scale": "times as large"}
     for own in [kind] if kind else list(moves.AMOUNTS):
         found = moves.shifts(question.model, question.inputs, names, own)  # pyright: ignore[reportArgumentType]
-        svg = ""
-        for values, title in ((found.equivariance, "moves with the image"), (found.invariance, "stays as it was")):
-            lines = dict(zip(found.layers, values, strict=True))
-            svg += explain_plots.answers(found.amounts, lines, f"{own}: {title}", along[own])
+        panels = {
+            f"{own}: {title}": dict(zip(found.layers, values, strict=True))
+            for title, values in (("moves with the image", found.equivariance), ("stays as it was", found.invariance))
+        }
+        svg = explain_plots.answers(found.amounts, panels, own, along[own])
         blocks.append(Figure(svg, f"How far each layer's answer moves with the image, and stays as it was ({own})."))
     return Explained("shifts", "how its layers answer to a moved image", [], trust, None, blocks)
 
@@ -363,14 +380,15 @@ def importance(question: Question, name: str) -> Tensor:
 
 def _faithfulness(question: Question, trust: str, methods: str | None = None, steps: int = 50) -> Explained:
     """methods  names, separated by commas; None for all that this network allows"""
-    names, values, refused = _tested(question, methods)
+    with Progress("explaining", None, unit="methods") as progress, silent():
+        names, values, refused = _tested(question, methods, progress)
     share, deleted, inserted, rows = question.share(), {}, {}, []
     generator = torch.Generator().manual_seed(0)
     values["random"] = torch.rand(question.image.shape[:2], generator=generator)
     height, width = question.image.shape[:2]
     inputs, cell = question.inputs, max(1, round(min(height, width) / CELLS))
     forgotten = _forgotten(question, names)
-    for name, own in values.items():
+    for name, own in track(values.items(), "taking away and putting in", len(values), unit="methods"):
         # What pads the image matters least.
         beyond = (0, inputs.shape[3] - width, 0, inputs.shape[2] - height)
         own = F.pad(own, beyond, value=float(own.min()))
@@ -378,11 +396,12 @@ def _faithfulness(question: Question, trust: str, methods: str | None = None, st
         come = tests.insertion(share, inputs, own, steps, cell)
         shown = name.replace("_", " ")
         deleted[shown], inserted[shown] = (gone.shares, gone.scores), (come.shares, come.scores)
-        rows.append((shown, gone.area, come.area, *forgotten.get(name, (float("nan"), float("nan")))))
-    header = ("method", "deletion (low is good)", "insertion (high is good)", "last layer forgotten", "all forgotten")
+        rows.append((shown, 100 * gone.area, 100 * come.area, *forgotten.get(name, (float("nan"), float("nan")))))
+    header = ("method", "deletion, % (low)", "insertion, % (high)", "last layer forgotten", "all forgotten")
     told = (
-        "Areas under the curves below; then how alike the picture stays, as a rank correlation, when the weights of "
-        "the last layer, and of all layers, begin anew: what stays alike does not tell of them."
+        "Areas under the curves below, of which deletion's should be low and insertion's high; then how alike the "
+        "picture stays, as a rank correlation, when the weights of the last layer, and of all layers, begin anew: what "
+        "stays alike does not tell of them."
     )
     blocks: list[Block] = [
         Table(header, rows, told),
@@ -397,10 +416,12 @@ def _faithfulness(question: Question, trust: str, methods: str | None = None, st
     return Explained("faithfulness", question.words, [], trust, None, blocks)
 
 
-def _tested(question: Question, methods: str | None) -> tuple[list[str], dict[str, Tensor], dict[str, str]]:
+def _tested(
+    question: Question, methods: str | None, progress: Progress
+) -> tuple[list[str], dict[str, Tensor], dict[str, str]]:
     """Which methods can be asked, what they say, and why others cannot."""
     values, refused = {}, {}
-    for name in methods.split(",") if methods else ATTRIBUTIONS:
+    for name in [one.strip() for one in methods.split(",") if one.strip()] if methods else ATTRIBUTIONS:
         if name not in ATTRIBUTIONS:
             raise unknown("method to be tested called", name, ATTRIBUTIONS)
         try:
@@ -409,6 +430,7 @@ def _tested(question: Question, methods: str | None) -> tuple[list[str], dict[st
             if methods:
                 raise
             refused[name] = str(error)
+        progress.advance()
     return list(values), values, refused
 
 
@@ -493,7 +515,7 @@ METHODS: dict[str, Method] = {
     "deconvnet": Method(
         _deconvnet,
         "It shows which structure in the image a unit answers to; the sharpness comes from where the maxima were, and "
-        "of a class it says as little as guided backpropagation.",
+        "of a class it says as little as guided backpropagation: it can lie anywhere in the image.",
     ),
     "feature_maps": Method(
         _feature_maps,

@@ -54,7 +54,8 @@ class Question:
     inputs     [1, C, h, w] float, normalised; padded at the bottom and the right where the network wants that
     said       what the network says of it, in its original pixels
     target     as `task.score` takes it; None where a unit is asked about
-    words      what is explained
+    words      what is explained, and how the network judges it
+    name       what is explained, alone
     of_model   the score, of this network or of a copy of it
     projected  what the DeconvNet goes back from, likewise: of a unit its activity, of all else the score
     mark       [x0, y0, x1, y1] of the thing or the pixel that is asked about, in pixels of `image`; None for all of it
@@ -67,6 +68,7 @@ class Question:
     said: Prediction
     target: Any
     words: str
+    name: str
     of_model: Callable[[nn.Module], Score]
     projected: Callable[[nn.Module], Score]
     mark: np.ndarray | None = None
@@ -129,14 +131,14 @@ def ask(predictor: Predictor, picture: Pictured | Sample, asked: Asked, about_an
         inputs = predictor.preprocess(batch.images).contiguous(memory_format=torch.channels_last)
         said = predictor.task.predict(predictor.model, predictor.preprocess, batch)[0]
     if not about_answer:
-        return Question(predictor, pixels, inputs, view, said, None, "the image", _nothing, _nothing)
+        return Question(predictor, pixels, inputs, view, said, None, "the image", "the image", _nothing, _nothing)
     if asked.unit is None:
-        target, words, mark = _target(predictor, said, view, asked)
+        target, name, judged, mark = _target(predictor, said, view, asked)
 
         def of_model(model: nn.Module) -> Score:
             return lambda images: predictor.task.score(model, images, target)
 
-        return Question(predictor, pixels, inputs, view, said, target, words, of_model, of_model, mark)
+        return Question(predictor, pixels, inputs, view, said, target, name + judged, name, of_model, of_model, mark)
     if asked != Asked(layer=asked.layer, unit=asked.unit):
         raise UsageError("a unit is asked about: there is no target, thing, keypoint or pixel to choose besides")
     layer, channel, place = _unit(asked)
@@ -150,7 +152,8 @@ def ask(predictor: Predictor, picture: Pictured | Sample, asked: Asked, about_an
     def of_activity_in(model: nn.Module) -> Score:
         return of_activity(model, layer, channel, place)
 
-    return Question(predictor, pixels, inputs, view, said, None, f"{what} of {layer}", of_unit_in, of_activity_in)
+    name = f"{what} of {layer}"
+    return Question(predictor, pixels, inputs, view, said, None, name, name, of_unit_in, of_activity_in)
 
 
 def _nothing(model: nn.Module) -> Score:
@@ -182,14 +185,19 @@ def _unit(asked: Asked) -> tuple[str, int, tuple[int, int] | None]:
     return asked.layer, numbers[0], (numbers[1], numbers[2]) if len(numbers) == 3 else None
 
 
-def _target(predictor: Predictor, said: Prediction, view: View, asked: Asked) -> tuple[Any, str, np.ndarray | None]:
-    """The target as the task takes it, in words, and where it is in the image that the network sees."""
+def _target(
+    predictor: Predictor, said: Prediction, view: View, asked: Asked
+) -> tuple[Any, str, str, np.ndarray | None]:
+    """The target as the task takes it, its name, how it is judged, and where it is in the image the network sees."""
     classes = predictor.card.classes
     label = None if asked.target is None else label_of(classes, asked.target)
     if isinstance(said, Classification):
         _refuse(asked, "the whole image", thing=True, pixel=True)
         label = said.label if label is None else label
-        return label, f"{classes[label]}, {100 * said.probabilities[label]:.1f} %", None
+        judged, first = f", {100 * said.probabilities[label]:.1f} %", said.label
+        if label != first:
+            judged += f" (the network says {classes[first]}, {100 * said.probabilities[first]:.1f} %)"
+        return label, classes[label], judged, None
     if isinstance(said, Instances):
         _refuse(asked, "things", pixel=True)
         return _thing(predictor, said, view, asked, label)
@@ -206,13 +214,15 @@ def _refuse(asked: Asked, about: str, thing: bool = False, pixel: bool = False) 
 
 def _thing(
     predictor: Predictor, said: Instances, view: View, asked: Asked, label: int | None
-) -> tuple[Any, str, np.ndarray]:
+) -> tuple[Any, str, str, np.ndarray]:
     classes, skeleton = predictor.card.classes, predictor.card.skeleton
     among = np.arange(len(said)) if label is None else np.flatnonzero(said.labels == label)
     if not 1 <= asked.thing <= len(among):
-        what = "thing" if label is None else classes[label]
+        what = "thing" if label is None else repr(classes[label])
+        if not len(among):
+            raise UsageError(f"the network finds no {what} in this image, so there is none to explain")
         raise UsageError(
-            f"the network finds {len(among)} x {what} in this image, so there is no number {asked.thing} to explain"
+            f"of {what} the network finds {len(among)} in this image, numbers 1 to {len(among)}, and got {asked.thing}"
         )
     n = int(among[asked.thing - 1])
     box = view.move_boxes(said.boxes[n : n + 1])[0]
@@ -224,7 +234,7 @@ def _thing(
         keypoint = _keypoint(asked.keypoint, skeleton.names)
         name = f"{skeleton.names[keypoint]} of {name}"
     aim = Aim(torch.from_numpy(box.astype(np.float32)), int(said.labels[n]), keypoint)
-    return aim, f"{name}{score}", box
+    return aim, name, score, box
 
 
 def _keypoint(wanted: int | str, names: tuple[str, ...]) -> int:
@@ -239,7 +249,7 @@ def _keypoint(wanted: int | str, names: tuple[str, ...]) -> int:
 
 def _pixel(
     classes: tuple[str, ...], said: Prediction, view: View, asked: Asked, label: int | None
-) -> tuple[Any, str, np.ndarray]:
+) -> tuple[Any, str, str, np.ndarray]:
     size = view.source
     if asked.pixel is not None:
         row, column = asked.pixel
@@ -257,7 +267,7 @@ def _pixel(
     place = min(int(y), view.size[0] - 1), min(int(x), view.size[1] - 1)
     half = max(2.0, min(view.size) / 60)
     mark = np.clip([x - half, y - half, x + half, y + half], 0, [view.size[1], view.size[0]] * 2)
-    return Pixel(*place, label), f"{classes[label]} at row {row}, column {column}", mark
+    return Pixel(*place, label), f"{classes[label]} at row {row}, column {column}", "", mark
 
 
 def _middle(said: LabelMap, label: int | None, classes: tuple[str, ...]) -> tuple[int, int]:

@@ -1,6 +1,8 @@
 """The main job: from a data set to a trained, tested and reported model."""
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -187,21 +189,21 @@ def fit(
     test = None
     if find_rate:
         card, job, test = _with_found_rate(card, job, resume)
-    _begin_folder(folder, card, resume, accelerator)
-    if test is not None:
-        checkpoint.write(folder / RATE_TEST, json.dumps(asdict(test)))
-    display.say(_announcement(source, len(classes), network, model, config, accelerator))
-    try:
-        position = probe(job, network) if isinstance(network, Probed) else train(job, resume)
-    except SaccadeError:
+    with _begun_folder(folder, card, resume, accelerator):
+        if test is not None:
+            checkpoint.write(folder / RATE_TEST, json.dumps(asdict(test)))
+        display.say(_announcement(source, len(classes), network, model, config, accelerator))
+        try:
+            position = probe(job, network) if isinstance(network, Probed) else train(job, resume)
+        except SaccadeError:
+            if accelerator.is_main_process:
+                checkpoint.forget_beginning(folder)
+            raise
+        evaluations = _evaluate_saved(folder, source, config, accelerator)
+        metrics = _metrics(evaluations, position)
         if accelerator.is_main_process:
-            checkpoint.forget_beginning(folder)
-        raise
-    evaluations = _evaluate_saved(folder, source, config, accelerator)
-    metrics = _metrics(evaluations, position)
-    if accelerator.is_main_process:
-        checkpoint.write(folder / "metrics.json", json.dumps(finite(metrics), indent=2) + "\n")
-        write_fit_report(folder, card, evaluations, job.train.dataset, metrics, skipped)
+            checkpoint.write(folder / "metrics.json", json.dumps(finite(metrics), indent=2) + "\n")
+            write_fit_report(folder, card, evaluations, job.train.dataset, metrics, skipped)
     accelerator.wait_for_everyone()
     return Run(folder, metrics, accelerator.is_main_process, evaluations)
 
@@ -228,14 +230,18 @@ def _announcement(
     )
 
 
-def _begin_folder(folder: Path, card: Card, resume: bool, accelerator: Accelerator) -> None:
-    """The run directory with its model.toml."""
+@contextmanager
+def _begun_folder(folder: Path, card: Card, resume: bool, accelerator: Accelerator) -> Iterator[None]:
+    """The run directory with its model.toml, in which nobody else trains."""
     if resume:
         check_same(folder, card)
-    if accelerator.is_main_process:
-        checkpoint.make_folder(folder)
-        checkpoint.save_card(folder, card)
-    accelerator.wait_for_everyone()
+    with ExitStack() as stack:
+        if accelerator.is_main_process:
+            checkpoint.make_folder(folder)
+            stack.enter_context(checkpoint.held(folder))
+            checkpoint.save_card(folder, card)
+        accelerator.wait_for_everyone()
+        yield
 
 
 def _with_found_rate(card: Card, job: Job, resume: bool) -> tuple[Card, Job, RateTest | None]:

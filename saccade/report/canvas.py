@@ -55,19 +55,22 @@ LOCK = threading.Lock()
 
 
 @contextmanager
-def draw_figure(title: str, width: float, height: float, rows: tuple[int, ...] = (1,)) -> Iterator[tuple]:
+def draw_figure(
+    title: str, width: float, height: float, rows: tuple[int, ...] = (1,), columns: int = 1
+) -> Iterator[tuple]:
     """(figure, axes, ...) of this size in inches, in our style whatever the user's is.
 
-    title  what screen readers call it; the ids in the SVG depend on it
-    rows   the relative heights of the axes
+    title    what screen readers call it; the ids in the SVG depend on it
+    rows     the relative heights of the axes
+    columns  of axes, equally wide; the axes come row by row
     """
     from matplotlib import style
     from matplotlib.figure import Figure
 
     with LOCK, style.context(["default", STYLE | {"svg.hashsalt": title}]):
         figure = Figure(figsize=(width, height), label=title)
-        axes = figure.subplots(len(rows), 1, squeeze=False, height_ratios=rows)
-        yield figure, *axes[:, 0]
+        axes = figure.subplots(len(rows), columns, squeeze=False, height_ratios=rows)
+        yield figure, *axes.flat
 
 
 def as_svg(figure: "Figure", names: tuple[str, ...] = (), tight: bool = False) -> str:

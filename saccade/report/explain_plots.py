@@ -11,21 +11,23 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)))
 
 
-def answers(amounts: np.ndarray, lines: Mapping[str, np.ndarray], title: str, along: str) -> str:
-    """How alike the answers of layers are as an image is moved more and more.
+def answers(amounts: np.ndarray, panels: Mapping[str, Mapping[str, np.ndarray]], title: str, along: str) -> str:
+    """How alike the answers of layers are as an image is moved more and more: panels beside each other.
 
     amounts  [M]
-    lines    of each layer [M] float in [-1, 1]; nan where nothing is known
+    panels   by their titles: of each layer [M] float in [-1, 1]; nan where nothing is known
     """
-    with draw_figure(title, 4.6, 3.2) as (figure, axes):
+    every = [values for lines in panels.values() for values in lines.values()]
+    with draw_figure(title, 3.2 * len(panels) + 1.8, 3.2, columns=len(panels)) as (figure, *columns):
         figure.set_layout_engine("constrained")
-        axes.set_title(title)
-        for n, (name, values) in enumerate(lines.items()):
-            if not np.isfinite(values).any():
-                continue
-            axes.plot(amounts, values, color=COLOURS[n % len(COLOURS)], linestyle=_dash(n), marker=".", label=name)
-        axes.set(xlabel=along, ylabel="correlation", ylim=(min(-0.05, _least(lines.values())), 1.05))
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+        lowest = min(-0.05, _least(every))
+        for axes, (name, lines) in zip(columns, panels.items(), strict=True):
+            axes.set_title(name)
+            for n, (layer, values) in enumerate(lines.items()):
+                axes.plot(amounts, values, color=COLOURS[n % len(COLOURS)], linestyle=_dash(n), marker=".", label=layer)
+            axes.set(xlabel=along, ylim=(lowest, 1.05))
+        columns[0].set_ylabel("correlation")
+        columns[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
         return as_svg(figure, tight=True)
 
 
@@ -50,7 +52,7 @@ def _dash(number: int) -> str | tuple[int, tuple[float, float]]:
     return DASHES[number // len(COLOURS) % len(DASHES)]  # pyright: ignore[reportReturnType]
 
 
-def _least(lines: Sequence[np.ndarray] | object) -> float:
-    values = np.concatenate([np.ravel(line) for line in lines])  # pyright: ignore[reportGeneralTypeIssues]
+def _least(lines: Sequence[np.ndarray]) -> float:
+    values = np.concatenate([np.ravel(line) for line in lines])
     values = values[np.isfinite(values)]
     return float(values.min()) - 0.05 if len(values) else 0.0

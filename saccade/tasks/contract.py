@@ -52,14 +52,16 @@ class OnBackbone(nn.Module, ABC):
 
 
 def label_of(classes: Sequence[str], target: int | str) -> int:
-    """The number of a class, 0..K-1, by its number or its name.
+    """The number of a class, 0..K-1, by its name or its number; where classes are called by digits, digits are a name.
 
     Raises UsageError, naming the nearest, for one that is not there.
     """
     if isinstance(target, str):
-        if target not in classes:
+        if target in classes:
+            return classes.index(target)
+        if not target.isdecimal() or len(target) > 9 or any(name.isdecimal() for name in classes):
             raise unknown("class", target, classes)
-        return classes.index(target)
+        target = int(target)
     if not 0 <= target < len(classes):
         raise UsageError(f"there is no class {target}: there are 0 to {len(classes) - 1}")
     return target

@@ -107,11 +107,12 @@ class KeypointPredictor(nn.Module):
 class KeypointRCNN(FasterRCNN):
     """Boxes and keypoints: for each of P keypoints a map of the box on which one pixel is right (section 5).
 
-    depth   convolutions of the head
-    margin  how much wider than its box, to each side, in shares of it, the maps of a thing are: what lies on the very
-            edge is lost where a box is a little too small. The paper has 0
-    rescore whether a thing's score is the box's times the mean of its keypoints', so that those come first whose
-            keypoints are sure (Papandreou et al. 2017; Xiao et al. 2018); the paper takes the box's alone
+    depth       convolutions of the head
+    margin      how much wider than its box, to each side, in shares of it, the maps of a thing are: what lies on the
+                very edge is lost where a box is a little too small. The paper has 0
+    rescore     whether a thing's score is the box's times the mean of its keypoints', so that those come first whose
+                keypoints are sure (Papandreou et al. 2017; Xiao et al. 2018); the paper takes the box's alone
+    batch_norm  after each convolution of the head; the paper has none
     """
 
     finds = ("box", "keypoints")
@@ -125,11 +126,12 @@ class KeypointRCNN(FasterRCNN):
         sampled: int = 512,
         margin: float = 0.0,
         rescore: bool = False,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__(*parts, sampled=sampled)
         self.margin, self.rescore = margin, rescore
         features = 2 * self.backbone.channels
-        blocks = _convolutions(self.backbone.channels, depth, features).children()
+        blocks = _convolutions(self.backbone.channels, depth, features, batch_norm).children()
         self.roi_heads.keypoint_head = nn.Sequential(*(layer for block in blocks for layer in block.children()))
         self.roi_heads.keypoint_predictor = KeypointPredictor(features, num_keypoints)
         self.num_keypoints = num_keypoints
@@ -249,11 +251,12 @@ def _mask_targets(truth: Instances, matches: Tensor, boxes: Tensor, side: int) -
     return targets
 
 
-def _convolutions(channels: int, count: int, width: int) -> nn.Sequential:
+def _convolutions(channels: int, count: int, width: int, batch_norm: bool = False) -> nn.Sequential:
     """3 x 3 convolutions, each with its ReLU."""
     blocks = []
     for _ in range(count):
-        blocks.append(nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()))
+        norm = [nn.BatchNorm2d(width)] if batch_norm else []
+        blocks.append(nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), *norm, nn.ReLU()))
         channels = width
     layers = nn.Sequential(*blocks)
     _initialise(layers)
@@ -318,12 +321,12 @@ def keypointrcnn_fpn(
     depth: int = 8,
     margin: float = 0.0,
     rescore: bool = False,
+    batch_norm: bool = False,
 ) -> KeypointRCNN:
     """On the feature pyramid of any network of the catalogue; options as of `pyramid_parts` and `KeypointRCNN`."""
     parts = pyramid_parts(backbone, num_classes, in_channels, width, hidden, smallest)
-    return KeypointRCNN(
-        *parts, num_keypoints=num_keypoints, depth=depth, sampled=sampled, margin=margin, rescore=rescore
-    )
+    options = {"num_keypoints": num_keypoints, "depth": depth, "margin": margin}
+    return KeypointRCNN(*parts, sampled=sampled, rescore=rescore, batch_norm=batch_norm, **options)
 
 
 def keypointrcnn_resnet50_fpn(num_classes: int = 1, in_channels: int = 3, num_keypoints: int = 17) -> KeypointRCNN:
