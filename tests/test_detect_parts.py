@@ -15,7 +15,7 @@ from saccade.geometry.masks import bitmap, runs_from_bitmap, runs_from_crop
 from saccade.layers.feature_pyramid import FeaturePyramid
 from saccade.tasks.detect.anchors import anchors_of, shapes
 from saccade.tasks.detect.contract import Detections
-from saccade.tasks.detect.mask_rcnn import KEYPOINT_SIDE, keypoint_cells, peaks, ranked_by_keypoints
+from saccade.tasks.detect.mask_rcnn import KEYPOINT_SIDE, keypoint_cells, peaks, ranked_by_keypoints, smoothed
 from saccade.tasks.detect.matching import BACKGROUND, BETWEEN, match, sample
 from saccade.tasks.detect.proposals import RegionProposals
 from saccade.tasks.detect.task import paste
@@ -201,6 +201,20 @@ def test_peaks_undo_cells(box: list[float]) -> None:
     # To within a cell of the map each way, however small the box.
     assert ((found[0, :, :2] - points).abs() <= size / KEYPOINT_SIDE + 1e-4).all()
     assert (found[0, :, 2] > 0.99).all()
+
+
+def test_smoothed_maps_and_their_peaks() -> None:
+    """Of a high point alone and a broad hill the hill is taken; and the maps are scipy's."""
+    from scipy.ndimage import gaussian_filter
+
+    maps = torch.rand(2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+    theirs = gaussian_filter(maps.numpy(), 2.0, axes=(2, 3), mode="constant", radius=6)
+    assert np.allclose(smoothed(maps, 2.0), theirs, atol=1e-6)
+    logits = torch.full((1, 1, 56, 56), -10.0)
+    logits[0, 0, 5, 5], logits[0, 0, 38:43, 28:33] = 3.0, 2.0
+    boxes = torch.tensor([[0.0, 0.0, 56.0, 56.0]])
+    assert peaks(logits, boxes)[0, 0, :2].tolist() == pytest.approx([5.5, 5.5])
+    assert peaks(logits, boxes, 2.0)[0, 0, :2].tolist() == pytest.approx([30.5, 40.5])
 
 
 def test_things_with_sure_keypoints_come_first() -> None:

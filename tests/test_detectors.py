@@ -29,7 +29,7 @@ from saccade.training.freeze import norms_of, plan
 from saccade.training.loop import evaluate
 
 SMALL = {"backbone": "resnet18", "width": 32, "hidden": 64, "smallest": 16, "sampled": 64}
-JOINTS = {"num_keypoints": 3, "depth": 2, "margin": 0.15, "rescore": True, "batch_norm": True}
+JOINTS = {"num_keypoints": 3, "depth": 2, "margin": 0.15, "rescore": True, "batch_norm": True, "smooth": 2.0}
 FINDS = {"fasterrcnn_fpn": {}, "maskrcnn_fpn": {}, "keypointrcnn_fpn": JOINTS}
 
 

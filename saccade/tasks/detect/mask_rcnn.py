@@ -113,6 +113,9 @@ class KeypointRCNN(FasterRCNN):
     rescore     whether a thing's score is the box's times the mean of its keypoints', so that those come first whose
                 keypoints are sure (Papandreou et al. 2017; Xiao et al. 2018); the paper takes the box's alone
     batch_norm  after each convolution of the head; the paper has none
+    smooth      standard deviation, in pixels of the maps, of what is likely enough to be as good: the place with the
+                most around it is taken, not the highest point (Zhang et al., "Distribution-Aware Coordinate
+                Representation for Human Pose Estimation", CVPR 2020, section 3.2). The paper has 0
     """
 
     finds = ("box", "keypoints")
@@ -127,9 +130,12 @@ class KeypointRCNN(FasterRCNN):
         margin: float = 0.0,
         rescore: bool = False,
         batch_norm: bool = False,
+        smooth: float = 0.0,
     ) -> None:
         super().__init__(*parts, sampled=sampled)
-        self.margin, self.rescore = margin, rescore
+        if smooth < 0:
+            raise UsageError(f"smooth must be at least 0, got {smooth:g}")
+        self.margin, self.rescore, self.smooth = margin, rescore, smooth
         features = 2 * self.backbone.channels
         blocks = _convolutions(self.backbone.channels, depth, features, batch_norm).children()
         self.roi_heads.keypoint_head = nn.Sequential(*(layer for block in blocks for layer in block.children()))
@@ -162,7 +168,7 @@ class KeypointRCNN(FasterRCNN):
     def describe(self, maps: Sequence[Tensor], found: list[Detections]) -> list[Detections]:
         looked_at = [widened(one.boxes, self.margin) for one in found]
         parts = self.keypoints(maps, looked_at).split([len(boxes) for boxes in looked_at])
-        points = [peaks(own, boxes) for own, boxes in zip(parts, looked_at, strict=True)]
+        points = [peaks(own, boxes, self.smooth) for own, boxes in zip(parts, looked_at, strict=True)]
         said = [one._replace(keypoints=own) for one, own in zip(found, points, strict=True)]
         return [ranked_by_keypoints(one) for one in said] if self.rescore else said
 
@@ -203,11 +209,12 @@ def keypoint_cells(keypoints: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(marked, cell[..., 1] * KEYPOINT_SIDE + cell[..., 0], 0), marked
 
 
-def peaks(logits: Tensor, boxes: Tensor) -> Tensor:
+def peaks(logits: Tensor, boxes: Tensor, smooth: float = 0.0) -> Tensor:
     """Where each keypoint most likely is, [N, P, 3] float32 (x, y, score in [0, 1]) in the pixels of the boxes.
 
     logits  [N, P, 56, 56] float32
     boxes   [N, 4] xyxy
+    smooth  as of `KeypointRCNN`
 
     The maps are enlarged to the pixels of the box, by cubic interpolation, and the highest pixel is taken (section 5);
     of a box smaller than the maps these stay as they are, where torchvision shrinks them, half a pixel off at most.
@@ -216,6 +223,8 @@ def peaks(logits: Tensor, boxes: Tensor) -> Tensor:
     found = logits.new_zeros(len(logits), logits.shape[1], 3)
     shares = logits.flatten(2).softmax(-1).view(logits.shape)
     around = F.avg_pool2d(shares, NEAR, 1, NEAR // 2) * NEAR**2 if len(shares) else shares
+    if smooth and len(shares):
+        logits = smoothed(shares, smooth).clamp(min=1e-12).log()
     for n, (left, top, right, bottom) in enumerate(boxes.tolist()):
         wide, high = max(right - left, 1.0), max(bottom - top, 1.0)
         size = (max(KEYPOINT_SIDE, int(np.ceil(high))), max(KEYPOINT_SIDE, int(np.ceil(wide))))
@@ -227,6 +236,17 @@ def peaks(logits: Tensor, boxes: Tensor) -> Tensor:
         row, column = y * KEYPOINT_SIDE // size[0], x * KEYPOINT_SIDE // size[1]
         found[n, :, 2] = around[n, torch.arange(len(best), device=best.device), row, column].clamp(0, 1)
     return found
+
+
+def smoothed(maps: Tensor, deviation: float) -> Tensor:
+    """Maps [N, P, H, W] float under a Gaussian, whose weights sum to 1; beyond the edge is nothing."""
+    reach = math.ceil(3 * deviation)
+    offsets = torch.arange(-reach, reach + 1, dtype=maps.dtype, device=maps.device)
+    weights = torch.exp(-0.5 * (offsets / deviation) ** 2)
+    weights = weights / weights.sum()
+    planes = maps.flatten(0, 1)[:, None]
+    planes = F.conv2d(planes, weights.view(1, 1, -1, 1), padding=(reach, 0))
+    return F.conv2d(planes, weights.view(1, 1, 1, -1), padding=(0, reach)).view(maps.shape)
 
 
 def _mask_targets(truth: Instances, matches: Tensor, boxes: Tensor, side: int) -> Tensor:
@@ -322,11 +342,12 @@ def keypointrcnn_fpn(
     margin: float = 0.0,
     rescore: bool = False,
     batch_norm: bool = False,
+    smooth: float = 0.0,
 ) -> KeypointRCNN:
     """On the feature pyramid of any network of the catalogue; options as of `pyramid_parts` and `KeypointRCNN`."""
     parts = pyramid_parts(backbone, num_classes, in_channels, width, hidden, smallest)
     options = {"num_keypoints": num_keypoints, "depth": depth, "margin": margin}
-    return KeypointRCNN(*parts, sampled=sampled, rescore=rescore, batch_norm=batch_norm, **options)
+    return KeypointRCNN(*parts, sampled=sampled, rescore=rescore, batch_norm=batch_norm, smooth=smooth, **options)
 
 
 def keypointrcnn_resnet50_fpn(num_classes: int = 1, in_channels: int = 3, num_keypoints: int = 17) -> KeypointRCNN:
