@@ -188,6 +188,8 @@ def test_stopped_it_says_that_nothing_was_written(stop: signal.Signals, tmp_path
         [sys.executable, "-m", "saccade", "convert", "scenes", "--to", "coco", str(out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # Shells start what runs in the background with interruptions ignored, and a child inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
     while not out.exists() and running.poll() is None:
         time.sleep(0.01)

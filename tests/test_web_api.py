@@ -191,8 +191,9 @@ def test_a_film_becomes_what_the_recipe_makes_of_it(
     assert drawn.headers["content-type"] == "video/mp4"
     (tmp_path / "drawn.mp4").write_bytes(drawn.content)
     for one, other in zip(Film(tmp_path / "drawn.mp4"), Film(seen.film), strict=True):
-        # Of colours the last bit may differ, and the codec makes two of it.
-        assert np.abs(one.pixels.astype(int) - other.pixels).mean() < 0.2
+        # Of colours the last bit may differ, and the codec makes two of it. Where two classes are as good as equal at
+        # a pixel, the last bit paints it otherwise; all unpainted would be 35 away.
+        assert np.abs(one.pixels.astype(int) - other.pixels).mean() < (1.0 if kind == "pixels" else 0.2)
     part = served.client.get(f"/v1/jobs/{id}/film", headers={"Range": "bytes=10-19"})
     assert part.status_code == 206 and part.content == drawn.content[10:20]
     folder_of_job = served.service.jobs._folder / id

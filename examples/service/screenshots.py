@@ -1,7 +1,10 @@
 """Pictures of the service's page for the documents, by Playwright, in Debian's Chromium.
 
-saccade serve runs/digits runs/scenes squeezenet1_0 --weights imagenet --neighbours &
-python examples/service/screenshots.py http://127.0.0.1:8000 docs/images classes digit things film beside many phone
+saccade serve runs/digits runs/scenes runs/streets squeezenet1_0 --weights imagenet --neighbours &
+python examples/service/screenshots.py http://127.0.0.1:8000 docs/images \
+    classes digit things pixels film beside many phone
+
+`runs/streets` is a segmenter (of CamVid, say), `runs/scenes` a detector of `scenes-128`.
 """
 
 import argparse
@@ -44,6 +47,10 @@ def things(page: Any) -> None:
     example(page, "scenes", "scene-2.png")
 
 
+def pixels(page: Any) -> None:
+    example(page, "streets", "temple.jpg")
+
+
 def film(page: Any) -> None:
     page.select_option("#model", "scenes")
     page.click("[aria-label='Example: ride.mp4']")
@@ -69,7 +76,7 @@ def phone(page: Any) -> None:
 
 
 VIEWS: dict[str, Callable[[Any], None]] = {
-    view.__name__: view for view in (classes, digit, things, film, beside, many, phone)
+    view.__name__: view for view in (classes, digit, things, pixels, film, beside, many, phone)
 }
 
 
