@@ -15,7 +15,7 @@ from saccade.geometry.masks import bitmap, runs_from_bitmap, runs_from_crop
 from saccade.layers.feature_pyramid import FeaturePyramid
 from saccade.tasks.detect.anchors import anchors_of, shapes
 from saccade.tasks.detect.contract import Detections
-from saccade.tasks.detect.mask_rcnn import KEYPOINT_SIDE, keypoint_cells, peaks, ranked_by_keypoints, smoothed
+from saccade.tasks.detect.mask_rcnn import KEYPOINT_SIDE, keypoint_cells, keypoint_loss, peaks, ranked_by_keypoints
 from saccade.tasks.detect.matching import BACKGROUND, BETWEEN, match, sample
 from saccade.tasks.detect.proposals import RegionProposals
 from saccade.tasks.detect.task import paste
@@ -203,13 +203,23 @@ def test_peaks_undo_cells(box: list[float]) -> None:
     assert (found[0, :, 2] > 0.99).all()
 
 
-def test_smoothed_maps_and_their_peaks() -> None:
-    """Of a high point alone and a broad hill the hill is taken; and the maps are scipy's."""
-    from scipy.ndimage import gaussian_filter
+@pytest.mark.parametrize("spread", [0.0, 0.4, 2.0])
+def test_the_loss_of_keypoints_wants_a_hill_about_the_place(spread: float) -> None:
+    """Written out: the cross-entropy against a Gaussian that sums to 1 over the map, however near its edge."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(4, KEYPOINT_SIDE, KEYPOINT_SIDE, generator=generator, dtype=torch.float64)
+    cells = torch.tensor([0, 55, 20 * 56 + 31, 56 * 56 - 1])
+    total = 0.0
+    for own, cell in zip(logits, cells.tolist(), strict=True):
+        rows, columns = np.indices((56, 56))
+        away = (rows - cell // 56) ** 2 + (columns - cell % 56) ** 2
+        hill = np.exp(-0.5 * away / spread**2) if spread else (away == 0).astype(float)
+        total -= float((own.flatten().log_softmax(0).numpy() * (hill / hill.sum()).ravel()).sum())
+    assert float(keypoint_loss(logits, cells, spread)) == pytest.approx(total, rel=1e-9)
 
-    maps = torch.rand(2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
-    theirs = gaussian_filter(maps.numpy(), 2.0, axes=(2, 3), mode="constant", radius=6)
-    assert np.allclose(smoothed(maps, 2.0), theirs, atol=1e-6)
+
+def test_peaks_of_smoothed_maps() -> None:
+    """Of a high point alone and a broad hill the hill is taken."""
     logits = torch.full((1, 1, 56, 56), -10.0)
     logits[0, 0, 5, 5], logits[0, 0, 38:43, 28:33] = 3.0, 2.0
     boxes = torch.tensor([[0.0, 0.0, 56.0, 56.0]])

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,9 @@ from saccade.explain.filters import filters
 from saccade.explain.shifts import shifts
 from saccade.explain.top_patches import top_patches
 from saccade.models import create_model
+from saccade.report.explain_plots import dots
 from saccade.report.heat import around_grey, grey, heat, overlay, unit
+from saccade.report.palette import colour
 
 
 class Two(nn.Module):
@@ -224,6 +227,29 @@ def test_the_grid_is_the_best_of_all_orders() -> None:
 
     best = min(cost(order) for order in itertools.permutations(free, 5))
     assert cost(cells) == pytest.approx(best, rel=1e-5)
+
+
+def test_the_map_of_marks_has_one_for_each_image_at_its_place_in_its_class_s_colour() -> None:
+    """Read back from the SVG, whose pixels are an affine map of the places; and the names of the legend."""
+    places = np.random.default_rng(0).random((9, 2))
+    labels = np.array([3, 0, 2, 0, 3, 0, 2, 0, 3])
+    svg = dots(places, labels, ("kön<ig", "absent", "猫", "d"), "a map")
+    names = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert names == ["kön&lt;ig", "猫", "d"]
+    drawn: dict[str, list[tuple[float, float]]] = {}
+    for x, y, ground in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)" style="fill: (#\w+)', svg):
+        drawn.setdefault(ground, []).append((float(x), float(y)))
+    found, expected = [], []
+    for label in (0, 2, 3):
+        own = drawn.pop("#{:02x}{:02x}{:02x}".format(*colour(label)))
+        own.remove(max(own))  # the legend's, beyond all others
+        found += own
+        expected += places[labels == label].tolist()
+    assert not drawn
+    for pixels, shares in zip(np.array(found).T, np.array(expected).T, strict=True):
+        slope, start = np.polyfit(shares, pixels, 1)
+        assert slope > 0
+        np.testing.assert_allclose(start + slope * shares, pixels, atol=1e-3)
 
 
 # What moves it

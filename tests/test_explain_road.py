@@ -28,7 +28,8 @@ from saccade.models import create_model, create_task
 from saccade.predict import Predictor
 from saccade.recipes import explain as verb
 from saccade.recipes.explain_data import PATCH, _cut, look_through
-from saccade.recipes.explain_methods import ATTRIBUTIONS, METHODS, _of_image, answer
+from saccade.recipes.explain_methods import METHODS, answer
+from saccade.recipes.explain_pictures import ATTRIBUTIONS, of_image
 from saccade.recipes.explain_question import Asked, ask
 from saccade.recipes.pointing import peak
 from saccade.structures import Instances, LabelMap, Preprocessing
@@ -293,7 +294,7 @@ def test_a_map_is_drawn_where_its_units_look(name: str, layer: str, size: tuple[
     for row, column in ((0, 0), (rows // 2, columns - 2), (rows - 2, 1)):
         values = torch.zeros(rows, columns)
         values[row, column] = 1
-        y, x = peak(_of_image(question, values, layer))
+        y, x = peak(of_image(question, values, layer))
         # Filters in steps begin at the image's edge, so that a unit looks up to a step before the middle of its part.
         assert abs(y - (row + 0.25) * step) <= 0.8 * step
         assert abs(x - (column + 0.25) * step) <= 0.8 * step

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from saccade.layers.blur import gaussian_blur
 from saccade.layers.dilate import DilatedAvgPool2d, DilatedMaxPool2d, dilate
 from saccade.layers.preprocess import Preprocess
 from saccade.structures import Preprocessing
@@ -87,3 +88,20 @@ def test_a_long_stride_is_shortened_only_as_far_as_asked() -> None:
 def test_dilate_wants_a_power_of_two(output_stride: int) -> None:
     with pytest.raises(ValueError, match=f"got {output_stride}"):
         dilate(nn.Conv2d(1, 1, 1), torch.empty(1, 1, 8, 8, device="meta"), output_stride)
+
+
+@pytest.mark.parametrize(("mirrored", "mode"), [(False, "constant"), (True, "mirror")])
+def test_a_gaussian_blur_is_that_of_scipy(mirrored: bool, mode: str) -> None:
+    from scipy.ndimage import gaussian_filter
+
+    maps = torch.rand(2, 3, 20, 31, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    theirs = gaussian_filter(maps.numpy(), 2.0, axes=(2, 3), mode=mode, radius=6)
+    np.testing.assert_allclose(gaussian_blur(maps, 2.0, mirrored).numpy(), theirs, rtol=1e-9)
+
+
+def test_a_mirrored_blur_of_a_small_map_reaches_as_far_as_there_is() -> None:
+    maps = torch.tensor([[[[1.0], [0.0]]]], dtype=torch.float64)
+    near, far = 1.0, float(np.exp(-0.5 / 4**2))
+    lost = 2 * far / (near + 2 * far)  # both neighbours of the first pixel are the second
+    expected = torch.tensor([[[[1 - lost], [lost]]]], dtype=torch.float64)
+    torch.testing.assert_close(gaussian_blur(maps, 4.0, mirrored=True), expected)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.errors import SaccadeError, UsageError
+from saccade.layers.blur import gaussian_blur
 from saccade.progress import Progress
 
 BLUR = 10  # pixels: the standard deviation of what is put in the place of a blurred square, as of 224 pixels
@@ -111,19 +112,8 @@ def occlusion(
 
 
 def blurred(inputs: Tensor) -> Tensor:
-    """Images [B, C, H, W] out of focus: Gaussian, in proportion to their size, mirrored at the edges."""
-    for axis in (2, 3):
-        length = inputs.shape[axis]
-        sigma = BLUR * min(inputs.shape[2:]) / 224
-        reach = min(math.ceil(3 * sigma), length - 1)
-        if reach < 1:
-            continue
-        offsets = torch.arange(-reach, reach + 1, dtype=inputs.dtype, device=inputs.device)
-        weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-        kernel = (weights / weights.sum()).repeat(inputs.shape[1], 1, 1).unsqueeze(3 if axis == 2 else 2)
-        pad = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
-        inputs = F.conv2d(F.pad(inputs, pad, mode="reflect"), kernel, groups=inputs.shape[1])
-    return inputs
+    """Images [B, C, H, W] out of focus, in proportion to their size, mirrored at the edges."""
+    return gaussian_blur(inputs, BLUR * min(inputs.shape[2:]) / 224, mirrored=True)
 
 
 def _numbers(answer: Tensor, count: int) -> Tensor:

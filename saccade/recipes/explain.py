@@ -14,7 +14,8 @@ from saccade.data.source import Split
 from saccade.errors import SaccadeError, UsageError, unknown
 from saccade.predict import Pictured, Predictor, load, weights_for
 from saccade.recipes import explain_data
-from saccade.recipes.explain_methods import METHODS, Explained, answer, check_kinds
+from saccade.recipes.explain_methods import METHODS, answer, check_kinds
+from saccade.recipes.explain_pictures import Explained
 from saccade.recipes.explain_question import Asked, Question, ask
 from saccade.recipes.neighbours import show_neighbours
 from saccade.recipes.pointing import show_pointing

@@ -25,13 +25,15 @@ from saccade.explain.top_patches import TopPatches, top_patches
 from saccade.keyed import generator
 from saccade.predict import Predictor
 from saccade.progress import Progress
-from saccade.recipes.explain_methods import Explained, features_layer
+from saccade.recipes.explain_pictures import Explained, features_layer
 from saccade.recipes.predict import find_images
+from saccade.report import explain_plots
 from saccade.report.heat import around_grey
-from saccade.report.page import Tile
+from saccade.report.page import Block, Figure, Tile
 from saccade.report.picture_map import PictureMap
 
 BATCH = 32
+MOST_NAMED = 24  # classes that a legend can hold
 PATCH, GAP = 72, 4  # pixels of a patch on a sheet, and between two
 SPLITS = ("test", "val", "all", "train")  # which is looked through: the first that there is
 
@@ -251,4 +253,8 @@ def show_embedding_map(
     shown = f"{len(part):,} of {len(looked):,}" if len(part) < len(looked) else f"{len(part):,}"
     words = f"{shown} images of {looked.name}, placed by {layer}"
     tiles = [Tile(drawn.scatter(), f"{by}: where each image lies", words), Tile(drawn.grid(), "on a grid", words)]
-    return Explained("embedding_map", words, tiles, trust, places, files={"map.html": drawn.page(words)})
+    blocks: list[Block] = []
+    if labels is not None and len(np.unique(labels)) <= MOST_NAMED:
+        svg = explain_plots.dots(places, labels, looked.classes, f"{by}: where each class lies")
+        blocks.append(Figure(svg, "The same map, a mark for each image, by its class."))
+    return Explained("embedding_map", words, tiles, trust, places, blocks, files={"map.html": drawn.page(words)})

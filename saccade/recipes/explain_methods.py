@@ -1,82 +1,27 @@
-"""The methods that look at one image, each from a question to pictures, and how far each can be trusted."""
+"""The methods that look at one image, by name, and how far each can be trusted."""
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import cv2
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from saccade.errors import UsageError, unknown
-from saccade.explain import cam as cams
-from saccade.explain import deconvnet as deconvnets
-from saccade.explain import faithfulness as tests
-from saccade.explain import feature_maps as maps
-from saccade.explain import grad_cam as grad_cams
-from saccade.explain import guided_backprop as guided
-from saccade.explain import integrated_gradients as integrated
-from saccade.explain import occlusion as occlusions
-from saccade.explain import saliency as saliencies
-from saccade.explain import shifts as moves
-from saccade.explain import smoothgrad as smooth
-from saccade.explain.fields import fields_of, lattice_of
-from saccade.explain.layers import Call, is_map, watch, watch_all
-from saccade.predict import Predictor
-from saccade.progress import Progress, silent, track
-from saccade.recipes.explain_question import Question, of_backbone
-from saccade.report import explain_plots
-from saccade.report.draw import draw
-from saccade.report.heat import SHARE, around_grey, heat, overlay
-from saccade.report.page import Block, Figure, Prose, Table, Tile
-from saccade.report.sheet import CELL, grid
-from saccade.structures import Classification, LabelMap
-
-MOST_CLASSES = 12  # so many are told apart on the map of the most probable class
-POINTS = 0.98  # of a picture that is made of points: fewer lie beyond the scale, so that more can be seen
-UNSHARED = 0.05  # of what the score rose by, beyond which integrated gradients are said not to add up
-CELLS = 28  # squares across an image, that are taken away or put in together
-LAYERS = 6  # of a network, to compare how they answer
-
-
-@dataclass(frozen=True, eq=False)
-class Explained:
-    """What a method shows.
-
-    method  its name
-    words   what was explained
-    tiles   pictures, the most telling first
-    trust   how far it can be trusted, in a sentence
-    values  as the method gives them: [H, W] or [H, W, C] float32 for the image that the network sees; of feature_maps
-            [C, h, w], of neighbours the cosines [n], of embedding_map the places [N, 2]; None where there are none
-    blocks  plots and tables besides
-    files   pages besides, by name
-    """
-
-    method: str
-    words: str
-    tiles: list[Tile]
-    trust: str
-    values: np.ndarray | None = None
-    blocks: list[Block] = field(default_factory=list)
-    files: dict[str, str] = field(default_factory=dict)
-
-    def picture(self) -> np.ndarray:
-        """The most telling picture, [H, W, 3] uint8 RGB."""
-        if not self.tiles:
-            raise UsageError(f"{self.method} gives no picture; its numbers are in its tables")
-        image = self.tiles[0].image
-        return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
-
-    def sheet(self) -> bytes:
-        """All its pictures side by side, with their captions, as a PNG."""
-        many = len(self.tiles) > 12
-        columns = min(len(self.tiles), 12 if many else 4)
-        return grid(self.tiles, columns, CELL // 3 if many else CELL)
+from saccade.recipes.explain_faithfulness import show_faithfulness
+from saccade.recipes.explain_pictures import (
+    Explained,
+    show_cam,
+    show_deconvnet,
+    show_feature_maps,
+    show_grad_cam,
+    show_guided_backprop,
+    show_integrated_gradients,
+    show_occlusion,
+    show_saliency,
+    show_shifts,
+    show_smoothgrad,
+)
+from saccade.recipes.explain_question import Question
 
 
 @dataclass(frozen=True)
@@ -123,414 +68,61 @@ def check_kinds(name: str, show: Callable[..., Explained], options: Mapping[str,
             raise UsageError(f"{option} of {name} is {wanted}, got {value!r}")
 
 
-def _heated(
-    question: Question,
-    method: str,
-    values: Tensor,
-    trust: str,
-    signed: bool = False,
-    share: float = SHARE,
-    layer: str | None = None,
-) -> Explained:
-    """The picture of one number a pixel, [H, W] float of the padded image, or a unit of a layer.
-
-    share  of the pixels that lie within the scale of the picture
-    """
-    own = _of_image(question, values, layer)
-    over = question.marked(overlay(question.image, own, signed, share))
-    return Explained(method, question.words, [Tile(over, method, question.words)], trust, own)
-
-
-def _of_image(question: Question, values: Tensor, layer: str | None = None) -> np.ndarray:
-    """[H, W] float32 for the image, of values for the padded image, or of the units of a layer, where they look."""
-    height, width = question.inputs.shape[2:]
-    found = values.detach().float().cpu().numpy()
-    if layer is not None:
-        lattice = lattice_of(question.model, layer, question.inputs)
-        (x, y), (across, down) = lattice.first, lattice.step
-        columns = ((np.arange(width, dtype=np.float32) + 0.5 - x) / across).astype(np.float32)
-        rows = ((np.arange(height, dtype=np.float32) + 0.5 - y) / down).astype(np.float32)
-        places = np.meshgrid(columns, rows)
-        found = cv2.remap(found, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.ascontiguousarray(found[: question.image.shape[0], : question.image.shape[1]])
-
-
-def _projected(question: Question, method: str, values: Tensor, trust: str) -> Explained:
-    """The picture of [1, C, h, w]: colours around grey, as they were projected to the pixels, and where they are."""
-    height, width = question.image.shape[:2]
-    colours = values[0].detach().float().cpu().permute(1, 2, 0).numpy()[:height, :width]
-    tiles = [
-        Tile(around_grey(colours), method, question.words),
-        Tile(question.marked(overlay(question.image, np.abs(colours).max(2))), method, "where it is strong"),
-    ]
-    return Explained(method, question.words, tiles, trust, np.ascontiguousarray(colours))
-
-
-def _saliency(question: Question, trust: str) -> Explained:
-    return _heated(question, "saliency", saliencies.saliency(question.score, question.inputs)[0], trust, share=POINTS)
-
-
-def _smoothgrad(question: Question, trust: str, noise: float = 0.15, copies: int = 50, seed: int = 0) -> Explained:
-    values = smooth.smoothgrad(question.score, question.inputs, noise, copies, seed=seed)
-    return _heated(question, "smoothgrad", values[0], trust, share=POINTS)
-
-
-def _integrated_gradients(question: Question, trust: str, steps: int = 50) -> Explained:
-    grey = question.grey.expand_as(question.inputs)
-    values = integrated.integrated_gradients(question.score, question.inputs, grey, steps)
-    with torch.no_grad():
-        whole = float(question.score(question.inputs)[0]) - float(question.score(grey)[0])
-    shared = float(values.sum())
-    found = _heated(question, "integrated_gradients", values[0].sum(0), trust, signed=True, share=POINTS)
-    told = f"{trust} Here the pixels share out {shared:.3f} of the {whole:.3f} that the score rose by."
-    if abs(shared - whole) > UNSHARED * abs(whole):
-        told += (
-            f" That is not all, or too much: the way from grey was taken in too large steps; steps={4 * steps} helps."
-        )
-    return Explained(found.method, found.words, found.tiles, told, found.values)
-
-
-def _guided_backprop(question: Question, trust: str) -> Explained:
-    return _projected(question, "guided_backprop", guided.guided_backprop(question.score, question.inputs), trust)
-
-
-def _deconvnet(question: Question, trust: str, unpooling: str = "switches") -> Explained:
-    score = question.projected(question.model)
-    values = deconvnets.deconvnet(score, question.inputs, unpooling)  # pyright: ignore[reportArgumentType]
-    if not values.any():
-        raise UsageError(f"{question.name} is silent on this image: there is nothing to project")
-    return _projected(question, "deconvnet", values, trust)
-
-
-def _grad_cam(question: Question, trust: str, layer: str | None = None) -> Explained:
-    if layer is None:
-        layer = _cam_layer(question)
-    values = grad_cams.grad_cam(question.model, question.score, question.inputs, layer)[0]
-    found = _heated(question, "grad_cam", values, trust, layer=layer)
-    size = f"{values.shape[0]} x {values.shape[1]} places of {layer}"
-    if not values.any():
-        size += ": none speaks for it"
-    if isinstance(question.said, LabelMap):
-        trust += " Of one pixel it is mostly the map of its class: the channels' weights are means over all the image."
-    return Explained(found.method, found.words, [Tile(found.tiles[0].image, "grad_cam", size)], trust, found.values)
-
-
-def _cam_layer(question: Question) -> str:
-    return grad_cams.coarsest_layer(question.model, question.score, question.inputs, of_backbone(question.model))
-
-
-def _cam(question: Question, trust: str) -> Explained:
-    if not isinstance(question.said, Classification) or question.target is None:
-        raise UsageError("CAM explains a class of a whole image; for this question take grad_cam")
-    values = cams.cam(question.model, question.inputs, question.target)[0]
-    layer = cams.averaged(question.model, question.inputs).layer
-    return _heated(question, "cam", values, trust, signed=True, layer=layer)
-
-
-def _occlusion(
-    question: Question,
-    trust: str,
-    square: int | str | None = None,
-    stride: int | None = None,
-    fill: float | str = "grey",
-    layer: str | None = None,
-) -> Explained:
-    """square  its side in pixels, or "field": as large as what a unit of `layer` sees; None for a seventh of the image
-    fill    "grey", "blur", or a number, normalised
-    layer   whose strongest map is watched too; None for the coarsest"""
-    height, width = question.image.shape[:2]
-    if layer is None:
-        layer = features_layer(question.predictor, question.inputs)
-    side = max(1, min(height, width) // 7) if square is None else square
-    if side == "field":
-        side = min(fields_of(question.model, layer, question.inputs).largest)
-        if side >= min(height, width):
-            raise UsageError(
-                f"a unit of {layer} sees {side} pixels of the image's {min(height, width)}: a square as large would "
-                f"cover all of it; name a layer that sees less, --set layer=..., or a number of pixels"
-            )
-    if not isinstance(side, int):
-        raise UsageError(f'square is a number of pixels, or "field", got {side!r}')
-    label = question.target if isinstance(question.said, Classification) and question.target is not None else None
-    with torch.no_grad():
-        _, found = watch(question.model, [layer], lambda: question.score(question.inputs))
-    channel = int(found[layer][0].flatten(1).sum(1).argmax())
-
-    def look(images: Tensor) -> Tensor:
-        answers, found = watch(
-            question.model,
-            [layer],
-            lambda: question.model(images).float().softmax(1) if label is not None else question.score(images)[:, None],
-        )
-        return torch.cat([answers, found[layer][:, channel].flatten(1).sum(1, keepdim=True)], 1)
-
-    cover = question.grey if fill == "grey" else fill
-    seen = occlusions.occlusion(look, question.inputs, side, stride, cover)
-    drop = seen.drop()
-    # Drawn without the edges of the squares, which are the method's and not the network's.
-    smooth_drop = torch.from_numpy(cv2.GaussianBlur(drop[label or 0].numpy(), (0, 0), max(0.5, min(seen.stride) / 2)))
-    before = float(seen.before[label or 0])
-    if label is None and before <= 0:
-        trust += f" What is asked about is at {before:.3g} before anything is covered, so there is little to lose."
-    lost = _heated(question, "occlusion", smooth_drop.clamp(min=0), trust, share=1.0)
-    square_words = f"a square of {side} pixels every {seen.stride[0]}"
-    tiles = [Tile(lost.tiles[0].image, "occlusion", f"where covering costs {question.name} most")]
-    after = seen.after[..., label or 0].numpy()
-    what = "probability" if label is not None else "score"
-    # A probability is dark at 0; a score has no such end, and is drawn from its least to its most.
-    after = after if label is not None else after - after.min()
-    tiles.append(Tile(_grown(heat(after, share=1.0), question), f"{what} of what is explained", f"with {square_words}"))
-    if label is not None:
-        tiles.append(_most_probable(question, seen.after[..., :-1].numpy()))
-    activity = seen.after[..., -1].numpy()
-    tiles.append(Tile(_grown(heat(activity, share=1.0), question), f"activity of channel {channel}", f"of {layer}"))
-    return Explained("occlusion", question.words, tiles, trust, _of_image(question, drop[label or 0]))
-
-
-def features_layer(predictor: Predictor, inputs: Tensor) -> str:
-    """The last of the coarsest maps of the whole image that are not the classes' own; of the backbone, if there is
-    one."""
-    model, classes, among = predictor.model, len(predictor.card.classes), of_backbone(predictor.model)
-    with torch.no_grad():
-        _, calls = watch_all(model, lambda: model(inputs))
-    calls = [call for call in calls if among is None or call.name in among]
-    uses = [call.name for call in calls]
-    alone = [call for call in calls if is_map(call.output) and uses.count(call.name) == 1]
-    fit = [call for call in alone if len(call.output) == len(inputs) and call.output.shape[1] != classes]
-    if not fit:
-        raise UsageError("the network has no layer with maps of the whole image; name one with --layer")
-    return min(reversed(fit), key=lambda call: call.output.shape[2:].numel()).name
-
-
-def _grown(picture: np.ndarray, question: Question) -> np.ndarray:
-    """A map of a few places as large as the image; what lies beyond it is cut off."""
-    height, width = question.inputs.shape[2:]
-    grown = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
-    return grown[: question.image.shape[0], : question.image.shape[1]]
-
-
-def _most_probable(question: Question, after: np.ndarray) -> Tile:
-    """Which class is the most probable with the square at each place, [R, S, K]."""
-    best = after.argmax(2)
-    found, counts = np.unique(best, return_counts=True)
-    kept = found[np.argsort(-counts, kind="stable")][:MOST_CLASSES]
-    labels = np.full(best.shape, len(kept), dtype=np.uint8)
-    for n, label in enumerate(kept):
-        labels[best == label] = n
-    names = (*(question.predictor.card.classes[label] for label in kept), "others")
-    large = _grown(labels, question)
-    ground = np.full((*large.shape, 3), 255, dtype=np.uint8)
-    return Tile(draw(ground, LabelMap(large, names), names), "the most probable class", "with the square there")
-
-
-def _feature_maps(question: Question, trust: str, layer: str | None = None, most: int = maps.MOST) -> Explained:
-    if layer is None:
-        raise UsageError("feature_maps are those of a layer: name it with --layer; `saccade models NAME --layers`")
-    found = maps.feature_maps(question.model, question.inputs, layer)
-    shape = " x ".join(map(str, found.maps.shape))
-    return Explained("feature_maps", f"{layer}, {shape}", found.tiles(most), trust, found.maps)
-
-
-def _shifts(question: Question, trust: str, kind: str | None = None, layers: str | None = None) -> Explained:
-    """layers  names, separated by commas; None for some from first to last"""
-    names = layers.split(",") if layers else some_layers(question)
-    blocks: list[Block] = []
-    along = {"translate": "pixels to the right", "rotate": "degrees", "scale": "times as large"}
-    for own in [kind] if kind else list(moves.AMOUNTS):
-        found = moves.shifts(question.model, question.inputs, names, own)  # pyright: ignore[reportArgumentType]
-        panels = {
-            f"{own}: {title}": dict(zip(found.layers, values, strict=True))
-            for title, values in (("moves with the image", found.equivariance), ("stays as it was", found.invariance))
-        }
-        svg = explain_plots.answers(found.amounts, panels, own, along[own])
-        blocks.append(Figure(svg, f"How far each layer's answer moves with the image, and stays as it was ({own})."))
-    return Explained("shifts", "how its layers answer to a moved image", [], trust, None, blocks)
-
-
-def some_layers(question: Question) -> list[str]:
-    """A few layers with maps, from the first to the last, and what is said in the end."""
-    with torch.no_grad():
-        _, calls = watch_all(question.model, lambda: question.model(question.inputs))
-    uses = [call.name for call in calls]
-    alone = [call for call in calls if uses.count(call.name) == 1 and len(call.output) == 1]
-    # A block gives what its last layer gave, if it does nothing more.
-    new = [call for call, before in zip(alone, [None, *alone], strict=False) if not _same(call, before)]
-    names = [call.name for call in new if is_map(call.output)]
-    rows = [call.name for call in alone if call.output.ndim == 2]
-    chosen = [names[round(n)] for n in np.linspace(0, len(names) - 1, min(LAYERS, len(names)))] if names else []
-    return list(dict.fromkeys([*chosen, *rows[-1:]]))
-
-
-def _same(call: Call, before: Call | None) -> bool:
-    return before is not None and call.output.shape == before.output.shape and call.output.equal(before.output)
-
-
-# What can be asked which pixels matter, and so be tested.
-ATTRIBUTIONS = (
-    "occlusion", "saliency", "guided_backprop", "deconvnet", "grad_cam", "cam", "integrated_gradients", "smoothgrad",
-)  # fmt: skip
-
-
-def importance(question: Question, name: str) -> Tensor:
-    """[H, W] float: how important a method says each pixel is, larger is more."""
-    found = answer(question, name, {}).values
-    assert found is not None
-    return torch.from_numpy(np.abs(found).max(2) if found.ndim == 3 else found)
-
-
-def _faithfulness(question: Question, trust: str, methods: str | None = None, steps: int = 50) -> Explained:
-    """methods  names, separated by commas; None for all that this network allows"""
-    with Progress("explaining", None, unit="methods") as progress, silent():
-        names, values, refused = _tested(question, methods, progress)
-    share, deleted, inserted, rows = question.share(), {}, {}, []
-    generator = torch.Generator().manual_seed(0)
-    values["random"] = torch.rand(question.image.shape[:2], generator=generator)
-    height, width = question.image.shape[:2]
-    inputs, cell = question.inputs, max(1, round(min(height, width) / CELLS))
-    forgotten = _forgotten(question, names)
-    for name, own in track(values.items(), "taking away and putting in", len(values), unit="methods"):
-        # What pads the image matters least.
-        beyond = (0, inputs.shape[3] - width, 0, inputs.shape[2] - height)
-        own = F.pad(own, beyond, value=float(own.min()))
-        gone = tests.deletion(share, inputs, own, steps, cell, question.grey)
-        come = tests.insertion(share, inputs, own, steps, cell)
-        shown = name.replace("_", " ")
-        deleted[shown], inserted[shown] = (gone.shares, gone.scores), (come.shares, come.scores)
-        rows.append((shown, 100 * gone.area, 100 * come.area, *forgotten.get(name, (float("nan"), float("nan")))))
-    header = ("method", "deletion, % (low)", "insertion, % (high)", "last layer forgotten", "all forgotten")
-    told = (
-        "Areas under the curves below, of which deletion's should be low and insertion's high; then how alike the "
-        "picture stays, as a rank correlation, when the weights of the last layer, and of all layers, begin anew: what "
-        "stays alike does not tell of them."
-    )
-    blocks: list[Block] = [
-        Table(header, rows, told),
-        Figure(
-            explain_plots.removed(deleted, "Deletion: low is good", "percent of the pixels taken away")
-            + explain_plots.removed(inserted, "Insertion: high is good", "percent of the pixels put in"),
-            f"In squares of {cell} pixels, the most important first.",
-        ),
-    ]
-    if refused:
-        blocks.append(Prose("\n\n".join(f"{name}: {reason}" for name, reason in refused.items())))
-    return Explained("faithfulness", question.words, [], trust, None, blocks)
-
-
-def _tested(
-    question: Question, methods: str | None, progress: Progress
-) -> tuple[list[str], dict[str, Tensor], dict[str, str]]:
-    """Which methods can be asked, what they say, and why others cannot."""
-    values, refused = {}, {}
-    for name in [one.strip() for one in methods.split(",") if one.strip()] if methods else ATTRIBUTIONS:
-        if name not in ATTRIBUTIONS:
-            raise unknown("method to be tested called", name, ATTRIBUTIONS)
-        try:
-            values[name] = importance(question, name)
-        except UsageError as error:
-            if methods:
-                raise
-            refused[name] = str(error)
-        progress.advance()
-    return list(values), values, refused
-
-
-def _forgotten(question: Question, names: list[str]) -> dict[str, tuple[float, float]]:
-    """How alike the pictures stay when the last layer, and all of them, begin anew; without the slow ones."""
-    quick = [name for name in names if name not in ("occlusion", "smoothgrad", "integrated_gradients")]
-    with torch.no_grad():
-        _, calls = watch_all(question.model, lambda: question.score(question.inputs))
-    order = list(dict.fromkeys(call.name for call in calls))
-    twins = tests.randomised(question.model, order)
-    before = {name: _of_model(question, name, question.model) for name in quick}
-    alike: dict[str, list[float]] = {name: [] for name in quick}
-    latest = None
-    for number, (_, twin) in enumerate(twins):
-        latest = twin
-        if number == 0:
-            _compare(question, quick, before, twin, alike)
-    if latest is not None:
-        _compare(question, quick, before, latest, alike)
-    return {name: (values[0], values[-1]) for name, values in alike.items() if values}
-
-
-def _compare(
-    question: Question, names: list[str], before: dict[str, Tensor], twin: Any, alike: dict[str, list[float]]
-) -> None:
-    for name in names:
-        alike[name].append(tests.rank_correlation(before[name], _of_model(question, name, twin)))
-
-
-def _of_model(question: Question, name: str, model: Any) -> Tensor:
-    """What a method says of the same question to another network, one number a pixel or a place."""
-    score, inputs = question.of_model(model), question.inputs
-    match name:
-        case "saliency":
-            return saliencies.saliency(score, inputs)
-        case "guided_backprop":
-            return guided.guided_backprop(score, inputs).abs().amax(1)
-        case "deconvnet":
-            return deconvnets.deconvnet(question.projected(model), inputs).abs().amax(1)
-        case "cam":
-            return cams.cam(model, inputs, question.target)
-        case _:
-            return grad_cams.grad_cam(model, score, inputs, _cam_layer(question))
-
-
 METHODS: dict[str, Method] = {
     "occlusion": Method(
-        _occlusion,
+        show_occlusion,
         "It asks for nothing but answers, so what it shows is true of this network and this image; it is as coarse as "
         "the square, and of two parts that can stand in for each other neither seems to matter.",
     ),
     "grad_cam": Method(
-        _grad_cam,
+        show_grad_cam,
         "It tells where, roughly, and depends on what the network learnt; a place is as large as the layer is coarse, "
         "and what lies in it is not told apart.",
     ),
     "cam": Method(
-        _cam,
+        show_cam,
         "It is exact: the mean of this map is what the class was given; but each place of it has seen more of the "
         "image than it covers.",
     ),
     "integrated_gradients": Method(
-        _integrated_gradients,
+        show_integrated_gradients,
         "What the pixels get sums to what the score rose by from a grey image; compared with another nothing than "
         "grey, it would be shared out otherwise, and what is grey itself can get nothing.",
     ),
     "smoothgrad": Method(
-        _smoothgrad,
+        show_smoothgrad,
         "The gradient, steadied: it tells what would change the score if it changed a little, which is not all that "
         "the score rests on.",
     ),
     "saliency": Method(
-        _saliency,
+        show_saliency,
         "The bare gradient: true of the smallest changes only, and it flickers from pixel to pixel; believe where it "
         "is dense, not its single points.",
     ),
     "guided_backprop": Method(
-        _guided_backprop,
+        show_guided_backprop,
         "Sharp and pretty, and hardly different for another class: it shows what is there to be seen, not what the "
         "answer rests on.",
     ),
     "deconvnet": Method(
-        _deconvnet,
+        show_deconvnet,
         "It shows which structure in the image a unit answers to; the sharpness comes from where the maxima were, and "
         "of a class it says as little as guided backpropagation: it can lie anywhere in the image.",
     ),
     "feature_maps": Method(
-        _feature_maps,
+        show_feature_maps,
         "It is what the layer gave, each channel drawn from its own darkest to its own brightest: two channels' "
         "brightness cannot be compared.",
         asks=False,
     ),
     "shifts": Method(
-        _shifts,
+        show_shifts,
         "Measured on this image alone; what comes in from beyond the edge is grey, and moves nobody would see in a "
         "photograph count too.",
         asks=False,
     ),
     "faithfulness": Method(
-        _faithfulness,
+        show_faithfulness,
         "Images with pixels taken away look like nothing that the network was trained on, so small differences between "
         "areas mean nothing; of one image even large ones are an anecdote.",
     ),

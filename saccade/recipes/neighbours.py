@@ -16,7 +16,7 @@ from saccade.errors import SaccadeError
 from saccade.explain import neighbours as nearest
 from saccade.predict import Pictured, Predictor
 from saccade.recipes.explain_data import Looked, default_layer, look_through
-from saccade.recipes.explain_methods import Explained
+from saccade.recipes.explain_pictures import Explained
 from saccade.recipes.explain_question import Asked, ask
 from saccade.report.page import Tile
 

@@ -16,7 +16,7 @@ from saccade.data.source import Source, Split
 from saccade.errors import UsageError, unknown
 from saccade.predict import Predictor
 from saccade.progress import Progress
-from saccade.recipes.explain_methods import ATTRIBUTIONS, Explained, importance
+from saccade.recipes.explain_pictures import ATTRIBUTIONS, Explained, importance
 from saccade.recipes.explain_question import Asked, Question, ask
 from saccade.report.heat import overlay
 from saccade.report.page import Prose, Table, Tile

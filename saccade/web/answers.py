@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from saccade.recipes.explain_methods import Explained
+from saccade.recipes.explain_pictures import Explained
 from saccade.recipes.predict import as_dict
 from saccade.report.palette import colour
 from saccade.structures import ColourMap, LabelMap, Prediction

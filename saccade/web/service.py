@@ -9,7 +9,8 @@ from typing import Any
 
 from saccade.errors import unknown
 from saccade.recipes.explain import explain_all
-from saccade.recipes.explain_methods import METHODS, Explained
+from saccade.recipes.explain_methods import METHODS
+from saccade.recipes.explain_pictures import Explained
 from saccade.recipes.explain_question import Asked, Question, ask
 from saccade.structures import Prediction, Sample
 from saccade.web import links

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from saccade.errors import UsageError
 from saccade.geometry import masks
+from saccade.layers.blur import gaussian_blur
 from saccade.layers.roi_pool import roi_align
 from saccade.structures import Instances
 from saccade.tasks.detect.contract import Detections
@@ -116,6 +117,8 @@ class KeypointRCNN(FasterRCNN):
     smooth      standard deviation, in pixels of the maps, of what is likely enough to be as good: the place with the
                 most around it is taken, not the highest point (Zhang et al., "Distribution-Aware Coordinate
                 Representation for Human Pose Estimation", CVPR 2020, section 3.2). The paper has 0
+    spread      standard deviation, in pixels of the maps, of how much around the true place is wanted too: being near
+                is worth something (Li et al., "SimCC", ECCV 2022, section 3.2). The paper has 0: one pixel is right
     """
 
     finds = ("box", "keypoints")
@@ -131,11 +134,13 @@ class KeypointRCNN(FasterRCNN):
         rescore: bool = False,
         batch_norm: bool = False,
         smooth: float = 0.0,
+        spread: float = 0.0,
     ) -> None:
         super().__init__(*parts, sampled=sampled)
-        if smooth < 0:
-            raise UsageError(f"smooth must be at least 0, got {smooth:g}")
-        self.margin, self.rescore, self.smooth = margin, rescore, smooth
+        for name, value in (("smooth", smooth), ("spread", spread)):
+            if value < 0:
+                raise UsageError(f"{name} must be at least 0, got {value:g}")
+        self.margin, self.rescore, self.smooth, self.spread = margin, rescore, smooth, spread
         features = 2 * self.backbone.channels
         blocks = _convolutions(self.backbone.channels, depth, features, batch_norm).children()
         self.roi_heads.keypoint_head = nn.Sequential(*(layer for block in blocks for layer in block.children()))
@@ -153,7 +158,7 @@ class KeypointRCNN(FasterRCNN):
         """And of the keypoints: softmax cross-entropy over the pixels of the box, for those that are marked."""
         losses = super().losses_of_boxes(maps, drawn, boxes, truths)
         looked_at = [widened(own.boxes[: len(own.matches)], self.margin) for own in drawn]
-        logits = self.keypoints(maps, looked_at).flatten(2)
+        logits = self.keypoints(maps, looked_at)
         cells, marked = [], []
         for own, own_boxes, truth in zip(drawn, looked_at, truths, strict=True):
             points = np.zeros((len(truth), self.num_keypoints, 3)) if truth.keypoints is None else truth.keypoints
@@ -162,7 +167,7 @@ class KeypointRCNN(FasterRCNN):
             cells.append(cell)
             marked.append(is_marked)
         wanted = torch.cat(marked)
-        total = F.cross_entropy(logits[wanted], torch.cat(cells)[wanted], reduction="sum")
+        total = keypoint_loss(logits[wanted], torch.cat(cells)[wanted], self.spread)
         return losses | {"keypoints": total / max(1, int(wanted.sum()))}
 
     def describe(self, maps: Sequence[Tensor], found: list[Detections]) -> list[Detections]:
@@ -209,6 +214,22 @@ def keypoint_cells(keypoints: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(marked, cell[..., 1] * KEYPOINT_SIDE + cell[..., 0], 0), marked
 
 
+def keypoint_loss(logits: Tensor, cells: Tensor, spread: float = 0.0) -> Tensor:
+    """Softmax cross-entropy over the pixels of each map, summed.
+
+    logits  [n, 56, 56] float32
+    cells   [n] int64: which pixel is right, row * 56 + column
+    spread  as of `KeypointRCNN`: what is wanted is a Gaussian about that pixel, which sums to 1
+    """
+    if not spread:
+        return F.cross_entropy(logits.flatten(1), cells, reduction="sum")
+    places = torch.arange(KEYPOINT_SIDE, dtype=logits.dtype, device=logits.device)
+    row, column = cells[:, None] // KEYPOINT_SIDE, cells[:, None] % KEYPOINT_SIDE
+    down, across = ((-0.5 * ((places - own) / spread) ** 2).softmax(1) for own in (row, column))
+    near = torch.einsum("nyx,ny,nx->n", logits, down, across)
+    return (logits.flatten(1).logsumexp(1) - near).sum()
+
+
 def peaks(logits: Tensor, boxes: Tensor, smooth: float = 0.0) -> Tensor:
     """Where each keypoint most likely is, [N, P, 3] float32 (x, y, score in [0, 1]) in the pixels of the boxes.
 
@@ -224,7 +245,7 @@ def peaks(logits: Tensor, boxes: Tensor, smooth: float = 0.0) -> Tensor:
     shares = logits.flatten(2).softmax(-1).view(logits.shape)
     around = F.avg_pool2d(shares, NEAR, 1, NEAR // 2) * NEAR**2 if len(shares) else shares
     if smooth and len(shares):
-        logits = smoothed(shares, smooth).clamp(min=1e-12).log()
+        logits = gaussian_blur(shares, smooth).clamp(min=1e-12).log()
     for n, (left, top, right, bottom) in enumerate(boxes.tolist()):
         wide, high = max(right - left, 1.0), max(bottom - top, 1.0)
         size = (max(KEYPOINT_SIDE, int(np.ceil(high))), max(KEYPOINT_SIDE, int(np.ceil(wide))))
@@ -236,17 +257,6 @@ def peaks(logits: Tensor, boxes: Tensor, smooth: float = 0.0) -> Tensor:
         row, column = y * KEYPOINT_SIDE // size[0], x * KEYPOINT_SIDE // size[1]
         found[n, :, 2] = around[n, torch.arange(len(best), device=best.device), row, column].clamp(0, 1)
     return found
-
-
-def smoothed(maps: Tensor, deviation: float) -> Tensor:
-    """Maps [N, P, H, W] float under a Gaussian, whose weights sum to 1; beyond the edge is nothing."""
-    reach = math.ceil(3 * deviation)
-    offsets = torch.arange(-reach, reach + 1, dtype=maps.dtype, device=maps.device)
-    weights = torch.exp(-0.5 * (offsets / deviation) ** 2)
-    weights = weights / weights.sum()
-    planes = maps.flatten(0, 1)[:, None]
-    planes = F.conv2d(planes, weights.view(1, 1, -1, 1), padding=(reach, 0))
-    return F.conv2d(planes, weights.view(1, 1, 1, -1), padding=(0, reach)).view(maps.shape)
 
 
 def _mask_targets(truth: Instances, matches: Tensor, boxes: Tensor, side: int) -> Tensor:
@@ -343,11 +353,13 @@ def keypointrcnn_fpn(
     rescore: bool = False,
     batch_norm: bool = False,
     smooth: float = 0.0,
+    spread: float = 0.0,
 ) -> KeypointRCNN:
     """On the feature pyramid of any network of the catalogue; options as of `pyramid_parts` and `KeypointRCNN`."""
     parts = pyramid_parts(backbone, num_classes, in_channels, width, hidden, smallest)
-    options = {"num_keypoints": num_keypoints, "depth": depth, "margin": margin}
-    return KeypointRCNN(*parts, sampled=sampled, rescore=rescore, batch_norm=batch_norm, smooth=smooth, **options)
+    options = {"num_keypoints": num_keypoints, "depth": depth, "sampled": sampled}
+    extras = {"margin": margin, "smooth": smooth, "spread": spread}
+    return KeypointRCNN(*parts, rescore=rescore, batch_norm=batch_norm, **options, **extras)
 
 
 def keypointrcnn_resnet50_fpn(num_classes: int = 1, in_channels: int = 3, num_keypoints: int = 17) -> KeypointRCNN:
