@@ -23,13 +23,17 @@ from saccade.layers.preprocess import Preprocess
 from saccade.models import MODELS, create_model, create_task, load_weights
 from saccade.structures import Batch, Instances, Preprocessing, Size
 from saccade.tasks.detect.contract import Detector
+from saccade.tasks.detect.faster_rcnn import Drawn
+from saccade.tasks.detect.mask_rcnn import KeypointRCNN
 from saccade.tasks.detect.task import Aim
 from saccade.training.config import configure
 from saccade.training.freeze import norms_of, plan
 from saccade.training.loop import evaluate
 
 SMALL = {"backbone": "resnet18", "width": 32, "hidden": 64, "smallest": 16, "sampled": 64}
-JOINTS = {"num_keypoints": 3, "depth": 2, "margin": 0.15, "rescore": True, "batch_norm": True, "smooth": 2.0}
+JOINTS: dict[str, Any] = dict(
+    num_keypoints=3, depth=2, margin=0.15, overlap=0.6, rescore=True, batch_norm=True, smooth=2.0
+)
 FINDS = {"fasterrcnn_fpn": {}, "maskrcnn_fpn": {}, "keypointrcnn_fpn": JOINTS}
 
 
@@ -171,6 +175,29 @@ def test_every_weight_that_matters_gets_a_gradient(name: str) -> None:
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     # Of a pyramid's coarsest levels no box may be pooled; all else is always asked for.
     assert without == []
+
+
+def test_keypoints_are_learnt_in_boxes_that_lie_well_enough() -> None:
+    """Boxes of 20 x 20 that are 0, 2 and 5 pixels off overlap their thing by 1, 0.82 and 0.6."""
+    model = create_model("keypointrcnn_fpn", 3, **SMALL, num_keypoints=3, depth=2, overlap=0.7)
+    assert isinstance(model, KeypointRCNN)
+    truth = things((64, 64), model.finds, [[10.0, 10.0, 30.0, 30.0]])
+    truth.keypoints[0, :, :2] = [[12.0, 14.0], [20.0, 20.0], [29.0, 11.0]]  # pyright: ignore[reportOptionalSubscript]
+    boxes = torch.tensor([[10.0, 10, 30, 30], [12, 10, 32, 30], [15, 10, 35, 30], [40, 40, 60, 60]])
+    drawn = [Drawn(boxes, torch.tensor([0, 0, 0]))]
+    looked_at: list[torch.Tensor] = []
+
+    def keypoints(maps: Any, own: Any) -> torch.Tensor:
+        looked_at.extend(own)
+        return torch.zeros(len(own[0]), 3, 56, 56)
+
+    model.keypoints = keypoints  # pyright: ignore[reportAttributeAccessIssue]
+    maps = model.backbone(torch.randn(1, 3, 64, 64))
+    losses = model.losses_of_boxes(maps, drawn, [torch.as_tensor(truth.boxes).float()], [truth])
+    assert looked_at[0].tolist() == boxes[:2].tolist()
+    assert losses["keypoints"].item() == pytest.approx(math.log(56 * 56))
+    with pytest.raises(UsageError, match=r"overlap must be at least 0\.5"):
+        create_model("keypointrcnn_fpn", 3, **SMALL, overlap=0.3)
 
 
 # --- images and annotations of every kind -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from saccade.layers.blur import gaussian_blur
+from saccade.layers.depthwise import DepthwiseConv2d
 from saccade.layers.dilate import DilatedAvgPool2d, DilatedMaxPool2d, dilate
 from saccade.layers.preprocess import Preprocess
 from saccade.structures import Preprocessing
@@ -105,3 +106,29 @@ def test_a_mirrored_blur_of_a_small_map_reaches_as_far_as_there_is() -> None:
     lost = 2 * far / (near + 2 * far)  # both neighbours of the first pixel are the second
     expected = torch.tensor([[[[1 - lost], [lost]]]], dtype=torch.float64)
     torch.testing.assert_close(gaussian_blur(maps, 4.0, mirrored=True), expected)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (7, 2)])
+def test_a_depthwise_convolution_is_torch_s_with_its_gradients_in_bfloat16_too(kernel: int, stride: int) -> None:
+    """Against the same in float64, to within what bfloat16 can say; and bit by bit where nothing is trained."""
+    torch.manual_seed(0)
+    own = DepthwiseConv2d(6, 12, kernel, stride, kernel // 2, bias=False)
+    plain = nn.Conv2d(6, 12, kernel, stride, kernel // 2, groups=6, bias=False)
+    plain.load_state_dict(own.state_dict())
+    inputs, wanted = torch.randn(2, 6, 17, 14), torch.randn_like(plain(torch.zeros(2, 6, 17, 14)))
+    assert own(inputs).equal(plain(inputs))
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert own(inputs).equal(plain(inputs))
+    exact, exact_inputs = copy.deepcopy(plain).double(), inputs.double().requires_grad_()
+    exact(exact_inputs).backward(wanted.double())
+    inputs.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = own(inputs)
+    assert found.dtype == torch.bfloat16
+    found.backward(wanted.to(torch.bfloat16))
+    assert inputs.grad is not None and exact_inputs.grad is not None
+    assert own.weight.grad is not None and exact.weight.grad is not None
+    pairs = [(inputs.grad, exact_inputs.grad), (own.weight.grad, exact.weight.grad), (found, exact(exact_inputs))]
+    for ours, theirs in pairs:
+        away = (ours.double() - theirs).norm() / theirs.norm()
+        assert away < 2**-7

@@ -259,6 +259,26 @@ def test_yolov3_two_things_on_one_anchor() -> None:
     assert given.truths.tolist() == [1], "the likelier in shape has it"
 
 
+def test_a_thing_may_have_several_anchors() -> None:
+    """Overlaps in shape of 22 x 22: 0.21, 0.83, 0.84 of the finer map's, 0.30, 0.19, 0.13 of the coarser's."""
+    anchors = [(10, 10), (20, 20), (24, 24), (40, 40), (50, 50), (60, 60)]
+    cells, _ = small("yolov3_tiny", anchors=anchors)(torch.zeros(1, 3, 64, 64))
+
+    def given(*truths: list[float]) -> set[tuple[int, int, tuple[float, ...]]]:
+        found = yolov3.assign(cells, torch.tensor(truths), 0.3)
+        pairs = zip(found.truths.tolist(), found.places.tolist(), strict=True)
+        return {(truth, int(cells.shapes[place, 0]), tuple(cells.corners[place].tolist())) for truth, place in pairs}
+
+    one = [30.0, 10, 52, 32]
+    assert given(one) == {(0, 20, (32, 16)), (0, 24, (32, 16)), (0, 40, (32, 0))}
+    # In the same cells: to another thing of 20 x 20 that anchor is the best, and it is left with that alone.
+    assert given(one, [33.0, 12, 53, 32]) == {(1, 20, (32, 16)), (0, 24, (32, 16)), (0, 40, (32, 0))}
+    # One as likely as no anchor is has its best all the same.
+    assert {(truth, side) for truth, side, _ in given([1.0, 1, 3, 3])} == {(0, 10)}
+    with pytest.raises(UsageError, match="several must lie above 0"):
+        small("yolov3_tiny", several=0.0)
+
+
 def test_the_losses_of_yolov3_by_hand() -> None:
     """2 x 2 cells with one of three anchors each that matters: one thing, one anchor left in peace, ten of nothing."""
     model = small("yolov3_tiny", 2)

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
+from saccade.layers.depthwise import DepthwiseConv2d
 from saccade.layers.inception import Convolution
 
 
@@ -89,7 +90,7 @@ class Separable(nn.Module):
 
     def __init__(self, channels: int, multiplier: int, out: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(channels, multiplier * channels, 7, 2, padding=3, groups=channels, bias=False)
+        self.depthwise = DepthwiseConv2d(channels, multiplier * channels, 7, 2, padding=3, bias=False)
         self.pointwise = Convolution(multiplier * channels, out, 1)
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ the batch norms) and 301 million multiply-adds.
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
+from saccade.layers.depthwise import DepthwiseConv2d
 from saccade.layers.initialise import initialise_he
 from saccade.layers.stages import stage_maps
 
@@ -28,9 +29,11 @@ STAGES = (
 )
 
 
-def _convolution(channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def _convolution(
+    channels: int, out: int, kernel: int, stride: int = 1, layer: type[nn.Conv2d] = nn.Conv2d
+) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
+        layer(channels, out, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(out),
         nn.ReLU6(),
     )
@@ -45,7 +48,7 @@ class InvertedResidual(nn.Module):
         widen = [_convolution(channels, width, 1)] if expansion > 1 else []
         self.conv = nn.Sequential(
             *widen,
-            _convolution(width, width, 3, stride, groups=width),
+            _convolution(width, width, 3, stride, DepthwiseConv2d),
             nn.Conv2d(width, out, 1, bias=False),
             nn.BatchNorm2d(out),
         )

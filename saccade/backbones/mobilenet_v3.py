@@ -18,6 +18,7 @@ map of a dilated network: with `output_stride`, its pixels equal the strided net
 from torch import Tensor, nn
 
 from saccade.backbones.contract import Backbone
+from saccade.layers.depthwise import DepthwiseConv2d
 from saccade.layers.initialise import initialise_he
 from saccade.layers.stages import stage_maps
 
@@ -56,9 +57,14 @@ SMALL: tuple[Row, ...] = (
 
 
 def _convolution(
-    channels: int, out: int, kernel: int, activation: type[nn.Module] | None, stride: int = 1, groups: int = 1
+    channels: int,
+    out: int,
+    kernel: int,
+    activation: type[nn.Module] | None,
+    stride: int = 1,
+    layer: type[nn.Conv2d] = nn.Conv2d,
 ) -> nn.Sequential:
-    convolution = nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    convolution = layer(channels, out, kernel, stride, padding=kernel // 2, bias=False)
     norm = nn.BatchNorm2d(out, eps=0.001, momentum=0.01)
     return nn.Sequential(convolution, norm, *([activation()] if activation else []))
 
@@ -102,7 +108,7 @@ class InvertedResidual(nn.Module):
         self.block = nn.Sequential()
         if width != channels:
             self.block.append(_convolution(channels, width, 1, activation))
-        self.block.append(_convolution(width, width, kernel, activation, stride, groups=width))
+        self.block.append(_convolution(width, width, kernel, activation, stride, DepthwiseConv2d))
         if squeeze:
             self.block.append(SqueezeExcitation(width))
         self.block.append(_convolution(width, out, 1, None))

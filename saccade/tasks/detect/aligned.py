@@ -31,6 +31,7 @@ from saccade.backbones.catalogue import encoder
 from saccade.backbones.contract import Backbone
 from saccade.errors import UsageError
 from saccade.geometry.boxes import iou, paired_giou
+from saccade.layers.depthwise import DepthwiseConv2d
 from saccade.structures import Instances, Preprocessing, Size
 from saccade.tasks.detect.matching import PAIRS
 from saccade.tasks.detect.one_look import Answers, OneLook
@@ -49,7 +50,7 @@ class Separable(nn.Sequential):
 
     def __init__(self, channels: int, stride: int = 1) -> None:
         super().__init__(
-            nn.Conv2d(channels, channels, 5, stride, 2, groups=channels, bias=False),
+            DepthwiseConv2d(channels, channels, 5, stride, 2, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 1, bias=False),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from saccade.errors import UsageError
 from saccade.geometry import masks
+from saccade.geometry.boxes import paired_iou
 from saccade.layers.blur import gaussian_blur
 from saccade.layers.roi_pool import roi_align
 from saccade.structures import Instances
@@ -111,14 +112,15 @@ class KeypointRCNN(FasterRCNN):
     depth       convolutions of the head
     margin      how much wider than its box, to each side, in shares of it, the maps of a thing are: what lies on the
                 very edge is lost where a box is a little too small. The paper has 0
+    overlap     how much of its thing a box must cover (IoU) for keypoints to be learnt in it: what is found in the end
+                lies better than most proposals. The paper has 0.5, which every box of a thing has
     rescore     whether a thing's score is the box's times the mean of its keypoints', so that those come first whose
                 keypoints are sure (Papandreou et al. 2017; Xiao et al. 2018); the paper takes the box's alone
     batch_norm  after each convolution of the head; the paper has none
-    smooth      standard deviation, in pixels of the maps, of what is likely enough to be as good: the place with the
-                most around it is taken, not the highest point (Zhang et al., "Distribution-Aware Coordinate
-                Representation for Human Pose Estimation", CVPR 2020, section 3.2). The paper has 0
-    spread      standard deviation, in pixels of the maps, of how much around the true place is wanted too: being near
-                is worth something (Li et al., "SimCC", ECCV 2022, section 3.2). The paper has 0: one pixel is right
+    smooth      0 takes the highest point of a map, as the paper. Above, the place that is most likely to be nearly
+                right, and its score is how nearly: what is expected of exp(-d^2 / (2 smooth^2)), d being how far it is
+                from the truth in pixels of the map. COCO's measure (OKS) is of this form: with its sigma, of a thing
+                that covers a share s of the map, smooth = 112 sigma sqrt(s)
     """
 
     finds = ("box", "keypoints")
@@ -131,16 +133,19 @@ class KeypointRCNN(FasterRCNN):
         depth: int = 8,
         sampled: int = 512,
         margin: float = 0.0,
+        overlap: float = 0.5,
         rescore: bool = False,
         batch_norm: bool = False,
         smooth: float = 0.0,
-        spread: float = 0.0,
     ) -> None:
         super().__init__(*parts, sampled=sampled)
-        for name, value in (("smooth", smooth), ("spread", spread)):
-            if value < 0:
-                raise UsageError(f"{name} must be at least 0, got {value:g}")
-        self.margin, self.rescore, self.smooth, self.spread = margin, rescore, smooth, spread
+        if smooth < 0:
+            raise UsageError(f"smooth must be at least 0, got {smooth:g}")
+        if not 0.5 <= overlap < 1:
+            raise UsageError(
+                f"overlap must be at least 0.5, with which a box is of a thing, and below 1, got {overlap:g}"
+            )
+        self.margin, self.overlap, self.rescore, self.smooth = margin, overlap, rescore, smooth
         features = 2 * self.backbone.channels
         blocks = _convolutions(self.backbone.channels, depth, features, batch_norm).children()
         self.roi_heads.keypoint_head = nn.Sequential(*(layer for block in blocks for layer in block.children()))
@@ -157,17 +162,19 @@ class KeypointRCNN(FasterRCNN):
     ) -> dict[str, Tensor]:
         """And of the keypoints: softmax cross-entropy over the pixels of the box, for those that are marked."""
         losses = super().losses_of_boxes(maps, drawn, boxes, truths)
-        looked_at = [widened(own.boxes[: len(own.matches)], self.margin) for own in drawn]
-        logits = self.keypoints(maps, looked_at)
-        cells, marked = [], []
-        for own, own_boxes, truth in zip(drawn, looked_at, truths, strict=True):
+        looked_at, cells, marked = [], [], []
+        for own, own_boxes, truth in zip(drawn, boxes, truths, strict=True):
+            things = own.boxes[: len(own.matches)]
+            near = paired_iou(things, own_boxes[own.matches]) >= self.overlap
             points = np.zeros((len(truth), self.num_keypoints, 3)) if truth.keypoints is None else truth.keypoints
-            there = torch.as_tensor(points, dtype=torch.float32, device=own_boxes.device)[own.matches]
-            cell, is_marked = keypoint_cells(there, own_boxes)
+            there = torch.as_tensor(points, dtype=torch.float32, device=things.device)[own.matches[near]]
+            looked_at.append(widened(things[near], self.margin))
+            cell, is_marked = keypoint_cells(there, looked_at[-1])
             cells.append(cell)
             marked.append(is_marked)
+        logits = self.keypoints(maps, looked_at).flatten(2)
         wanted = torch.cat(marked)
-        total = keypoint_loss(logits[wanted], torch.cat(cells)[wanted], self.spread)
+        total = F.cross_entropy(logits[wanted], torch.cat(cells)[wanted], reduction="sum")
         return losses | {"keypoints": total / max(1, int(wanted.sum()))}
 
     def describe(self, maps: Sequence[Tensor], found: list[Detections]) -> list[Detections]:
@@ -214,22 +221,6 @@ def keypoint_cells(keypoints: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(marked, cell[..., 1] * KEYPOINT_SIDE + cell[..., 0], 0), marked
 
 
-def keypoint_loss(logits: Tensor, cells: Tensor, spread: float = 0.0) -> Tensor:
-    """Softmax cross-entropy over the pixels of each map, summed.
-
-    logits  [n, 56, 56] float32
-    cells   [n] int64: which pixel is right, row * 56 + column
-    spread  as of `KeypointRCNN`: what is wanted is a Gaussian about that pixel, which sums to 1
-    """
-    if not spread:
-        return F.cross_entropy(logits.flatten(1), cells, reduction="sum")
-    places = torch.arange(KEYPOINT_SIDE, dtype=logits.dtype, device=logits.device)
-    row, column = cells[:, None] // KEYPOINT_SIDE, cells[:, None] % KEYPOINT_SIDE
-    down, across = ((-0.5 * ((places - own) / spread) ** 2).softmax(1) for own in (row, column))
-    near = torch.einsum("nyx,ny,nx->n", logits, down, across)
-    return (logits.flatten(1).logsumexp(1) - near).sum()
-
-
 def peaks(logits: Tensor, boxes: Tensor, smooth: float = 0.0) -> Tensor:
     """Where each keypoint most likely is, [N, P, 3] float32 (x, y, score in [0, 1]) in the pixels of the boxes.
 
@@ -239,13 +230,17 @@ def peaks(logits: Tensor, boxes: Tensor, smooth: float = 0.0) -> Tensor:
 
     The maps are enlarged to the pixels of the box, by cubic interpolation, and the highest pixel is taken (section 5);
     of a box smaller than the maps these stay as they are, where torchvision shrinks them, half a pixel off at most.
-    The score is how likely it is within a tenth of the box of it.
+    The score is how likely it is within a tenth of the box of it, or as `smooth` says.
     """
     found = logits.new_zeros(len(logits), logits.shape[1], 3)
+    if not len(logits):
+        return found
     shares = logits.flatten(2).softmax(-1).view(logits.shape)
-    around = F.avg_pool2d(shares, NEAR, 1, NEAR // 2) * NEAR**2 if len(shares) else shares
-    if smooth and len(shares):
-        logits = gaussian_blur(shares, smooth).clamp(min=1e-12).log()
+    if smooth:
+        around = 2 * math.pi * smooth**2 * gaussian_blur(shares, smooth)
+        logits = around.clamp(min=1e-12).log()
+    else:
+        around = NEAR**2 * F.avg_pool2d(shares, NEAR, 1, NEAR // 2)
     for n, (left, top, right, bottom) in enumerate(boxes.tolist()):
         wide, high = max(right - left, 1.0), max(bottom - top, 1.0)
         size = (max(KEYPOINT_SIDE, int(np.ceil(high))), max(KEYPOINT_SIDE, int(np.ceil(wide))))
@@ -350,16 +345,15 @@ def keypointrcnn_fpn(
     sampled: int = 512,
     depth: int = 8,
     margin: float = 0.0,
+    overlap: float = 0.5,
     rescore: bool = False,
     batch_norm: bool = False,
     smooth: float = 0.0,
-    spread: float = 0.0,
 ) -> KeypointRCNN:
     """On the feature pyramid of any network of the catalogue; options as of `pyramid_parts` and `KeypointRCNN`."""
     parts = pyramid_parts(backbone, num_classes, in_channels, width, hidden, smallest)
-    options = {"num_keypoints": num_keypoints, "depth": depth, "sampled": sampled}
-    extras = {"margin": margin, "smooth": smooth, "spread": spread}
-    return KeypointRCNN(*parts, rescore=rescore, batch_norm=batch_norm, **options, **extras)
+    options = {"num_keypoints": num_keypoints, "depth": depth, "margin": margin, "overlap": overlap}
+    return KeypointRCNN(*parts, sampled=sampled, rescore=rescore, batch_norm=batch_norm, smooth=smooth, **options)
 
 
 def keypointrcnn_resnet50_fpn(num_classes: int = 1, in_channels: int = 3, num_keypoints: int = 17) -> KeypointRCNN:

@@ -64,7 +64,7 @@ class Cells(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """What the anchors of one image learn from, one for each thing.
+    """What the anchors of one image learn from, one or several for each thing.
 
     places   [P] int64
     truths   [P] int64: which thing
@@ -123,6 +123,8 @@ class YOLOv3(OneLook):
     """A backbone, and the layers of each scale, coarse to fine.
 
     anchors  [(width, height)], pixels of the input, small to large, three for each map, fine to coarse
+    several  overlap in shape from which on a thing has further anchors beside its best, so that more learn of it
+             (Bochkovskiy, Wang and Liao, "YOLOv4", arXiv:2004.10934, section 3.4). The paper has 1: one anchor a thing
     """
 
     last_layers = ("scales.0.answers", "scales.1.answers", "scales.2.answers")
@@ -130,9 +132,17 @@ class YOLOv3(OneLook):
     input_size = (416, 416)
 
     def __init__(
-        self, body: Backbone, strides: Sequence[int], anchors: Sequence[Shape], deep: bool, num_classes: int
+        self,
+        body: Backbone,
+        strides: Sequence[int],
+        anchors: Sequence[Shape],
+        deep: bool,
+        num_classes: int,
+        several: float = 1.0,
     ) -> None:
         super().__init__()
+        if not 0 < several <= 1:
+            raise UsageError(f"several must lie above 0 and be at most 1, got {several:g}")
         # Of several maps with one stride the last knows most.
         places = {stride: place for place, stride in enumerate(body.strides) if stride in strides}
         if len(places) < len(strides):
@@ -144,7 +154,7 @@ class YOLOv3(OneLook):
                 f"expected {EACH * len(strides)} anchors, (width, height) in pixels, {EACH} for each of {len(strides)} "
                 f"maps, but got {list(anchors)}; saccade anchors DATA finds some"
             )
-        self.backbone, self.num_classes, self.in_channels = body, num_classes, body.in_channels
+        self.backbone, self.num_classes, self.in_channels, self.several = body, num_classes, body.in_channels, several
         self.strides = tuple(sorted(strides, reverse=True))
         self.places = tuple(places[stride] for stride in self.strides)
         by_map = [tuple(anchors[start : start + EACH]) for start in range(0, len(anchors), EACH)]
@@ -191,7 +201,7 @@ class YOLOv3(OneLook):
         answers, targets, kinds, weights = [], [], [], []
         for image, truth in enumerate(truths):
             own = torch.as_tensor(truth.boxes, dtype=torch.float32, device=said.device)
-            given = assign(cells, own)
+            given = assign(cells, own, self.several)
             if len(own):
                 counted[image] = _best_overlap(boxes[image], own) <= IGNORED
             counted[image, given.places] = True
@@ -252,12 +262,13 @@ def boxes_of(cells: Cells, said: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def assign(cells: Cells, truths: Tensor) -> Assigned:
+def assign(cells: Cells, truths: Tensor, several: float = 1.0) -> Assigned:
     """For each thing the one anchor whose shape is likest to it, in the cell where its middle lies.
 
-    truths  [M, 4] xyxy, pixels of the input
+    truths   [M, 4] xyxy, pixels of the input
+    several  overlap in shape above which a thing has further anchors, in its cells of all maps
 
-    Where two things would have one and the same anchor, the likelier in shape has it.
+    Where two things would have one and the same anchor, the one whose best it is has it, or the likelier in shape.
     """
     sides, middles = truths[:, 2:] - truths[:, :2], (truths[:, :2] + truths[:, 2:]) / 2
     if not len(truths):
@@ -269,15 +280,21 @@ def assign(cells: Cells, truths: Tensor) -> Assigned:
     kinds = torch.cat([cells.shapes[begin : begin + EACH] for begin in begins])
     # As if all stood with their corners in one place (section 2.1: "bounding box prior").
     upright = torch.cat([torch.zeros_like(sides), sides], 1)
-    best, kind = iou(upright, torch.cat([torch.zeros_like(kinds), kinds], 1)).max(1)
-    places = []
-    for own, (x, y) in zip(kind.tolist(), middles.tolist(), strict=True):
-        which, anchor = divmod(own, EACH)
-        stride, rows, columns = cells.maps[which]
-        row, column = (min(max(int(at // stride), 0), count - 1) for at, count in ((y, rows), (x, columns)))
-        places.append(begins[which] + (row * columns + column) * EACH + anchor)
+    alike = iou(upright, torch.cat([torch.zeros_like(kinds), kinds], 1))
+    pairs = [
+        (kind == best, overlap, truth, kind)
+        for truth, (row, best) in enumerate(zip(alike.tolist(), alike.argmax(1).tolist(), strict=True))
+        for kind, overlap in enumerate(row)
+        if kind == best or overlap > several
+    ]
+    taken = {}
     # From the worst to the best, so that the best has the last word.
-    taken = dict(sorted(zip(places, range(len(places)), strict=True), key=lambda pair: float(best[pair[1]])))
+    for _, _, truth, kind in sorted(pairs):
+        which, anchor = divmod(kind, EACH)
+        stride, rows, columns = cells.maps[which]
+        x, y = middles[truth].tolist()
+        row, column = (min(max(int(at // stride), 0), count - 1) for at, count in ((y, rows), (x, columns)))
+        taken[begins[which] + (row * columns + column) * EACH + anchor] = truth
     place = torch.tensor(list(taken), device=truths.device)
     which = torch.tensor(list(taken.values()), device=truths.device)
     inside = (middles[which] - cells.corners[place]) / cells.strides[place, None]
@@ -297,21 +314,26 @@ def yolov3(
     in_channels: int = 3,
     backbone: str = "darknet53",
     anchors: Sequence[Shape] = COCO,
+    several: float = 1.0,
     encoder_options: Mapping[str, Any] | None = None,
 ) -> YOLOv3:
     """62.0 million weights.
 
     backbone         of maps at strides 8, 16 and 32
     anchors          nine (width, height) in pixels of the input, small to large; `saccade anchors` finds those of a set
+    several          as of `YOLOv3`
     encoder_options  what the backbone's builder takes besides
     """
     body = encoder(backbone, in_channels, **dict(encoder_options or {}))
-    return YOLOv3(body, (8, 16, 32), anchors, True, num_classes)
+    return YOLOv3(body, (8, 16, 32), anchors, True, num_classes, several)
 
 
-def yolov3_tiny(num_classes: int = 80, in_channels: int = 3, anchors: Sequence[Shape] = COCO_TINY) -> YOLOv3:
+def yolov3_tiny(
+    num_classes: int = 80, in_channels: int = 3, anchors: Sequence[Shape] = COCO_TINY, several: float = 1.0
+) -> YOLOv3:
     """8.8 million weights.
 
     anchors  six, likewise
+    several  as of `YOLOv3`
     """
-    return YOLOv3(encoder("darknet_tiny", in_channels), (16, 32), anchors, False, num_classes)
+    return YOLOv3(encoder("darknet_tiny", in_channels), (16, 32), anchors, False, num_classes, several)
