@@ -31,9 +31,15 @@ from saccade.training.freeze import norms_of, plan
 from saccade.training.loop import evaluate
 
 SMALL = {"backbone": "resnet18", "width": 32, "hidden": 64, "smallest": 16, "sampled": 64}
-JOINTS: dict[str, Any] = dict(
-    num_keypoints=3, depth=2, margin=0.15, overlap=0.6, rescore=True, batch_norm=True, smooth=2.0
-)
+JOINTS: dict[str, Any] = {
+    "num_keypoints": 3,
+    "depth": 2,
+    "margin": 0.15,
+    "overlap": 0.6,
+    "rescore": True,
+    "batch_norm": True,
+    "smooth": 2.0,
+}
 FINDS = {"fasterrcnn_fpn": {}, "maskrcnn_fpn": {}, "keypointrcnn_fpn": JOINTS}
 
 
