@@ -1,12 +1,14 @@
 """What a unit sees: nothing outside its box reaches it, and its corners do, in every network of the catalogue."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from saccade.errors import UsageError
 from saccade.explain.fields import Fields, fields_of, lattice_of
-from saccade.explain.layers import is_map, watch, watch_all
+from saccade.explain.layers import is_map, watch_all
 from saccade.models import create_model, list_models
 from saccade.recipes.explain_question import of_backbone
 from saccade.summary import summarise
@@ -43,20 +45,38 @@ def marked(size: tuple[int, int], box: tuple[int, int, int, int], channels: int)
     return images
 
 
+class Reached(Exception):
+    """What comes behind a layer need not be computed."""
+
+
+@torch.no_grad()
+def activity_of(model: nn.Module, layer: str, images: Tensor) -> Tensor:
+    """What a layer gives, [B, C, h, w]."""
+    found = []
+
+    def stop(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        found.append(output)
+        raise Reached
+
+    handle = model.get_submodule(layer).register_forward_hook(stop)
+    try:
+        model(images)
+    except Reached:
+        pass
+    finally:
+        handle.remove()
+    return found[0]
+
+
 def check_layer(model: nn.Module, layer: str, inputs: Tensor, corners: bool = True) -> int:
     """Try three units of a layer; how many of their fields were smaller than the image."""
     size = (inputs.shape[2], inputs.shape[3])
     fields = fields_of(model, layer, inputs)
-    with torch.no_grad():
-        _, found = watch(model, [layer], lambda: model(inputs))
-    rows, columns = found[layer].shape[2:]
+    rows, columns = activity_of(model, layer, inputs).shape[2:]
     smaller = 0
     for row, column in {(0, 0), (rows // 2, columns // 3), (rows - 1, columns - 1)}:
         box = fields.box(row, column)
-        images = marked(size, box, inputs.shape[1])
-        with torch.no_grad():
-            _, found = watch(model, [layer], lambda images=images: model(images))
-        activity = found[layer][:, :, row, column].abs().sum(1)
+        activity = activity_of(model, layer, marked(size, box, inputs.shape[1]))[:, :, row, column].abs().sum(1)
         assert activity[0] == 0, f"{layer} at {row, column}: something outside {box} reaches it"
         if corners:
             assert (activity[1:] > 0).all(), f"{layer} at {row, column}: a corner of {box} does not reach it"
