@@ -12,6 +12,7 @@ from saccade.explain.layers import is_map, watch_all
 from saccade.models import create_model, list_models
 from saccade.recipes.explain_question import of_backbone
 from saccade.summary import summarise
+from saccade.tasks.detect.faster_rcnn import FasterRCNN
 
 # Parallel filters of 1 x 3 and 3 x 1 see a cross, whose box has corners that nothing sees; so see the layers after.
 CROSSES = {"inception_v3", "inception_v4", "inception_resnet_v1", "inception_resnet_v2"}
@@ -45,6 +46,11 @@ def marked(size: tuple[int, int], box: tuple[int, int, int, int], channels: int)
     return images
 
 
+def look(model: Any, images: Tensor) -> object:
+    """Of detectors with two stages the first alone: the second looks at a thousand boxes, one by one."""
+    return model.backbone(images) if isinstance(model, FasterRCNN) else model(images)
+
+
 class Reached(Exception):
     """What comes behind a layer need not be computed."""
 
@@ -60,7 +66,7 @@ def activity_of(model: nn.Module, layer: str, images: Tensor) -> Tensor:
 
     handle = model.get_submodule(layer).register_forward_hook(stop)
     try:
-        model(images)
+        look(model, images)
     except Reached:
         pass
     finally:
@@ -71,7 +77,7 @@ def activity_of(model: nn.Module, layer: str, images: Tensor) -> Tensor:
 def check_layer(model: nn.Module, layer: str, inputs: Tensor, corners: bool = True) -> int:
     """Try three units of a layer; how many of their fields were smaller than the image."""
     size = (inputs.shape[2], inputs.shape[3])
-    fields = fields_of(model, layer, inputs)
+    fields = fields_of(model, layer, inputs, run=look)
     rows, columns = activity_of(model, layer, inputs).shape[2:]
     smaller = 0
     for row, column in {(0, 0), (rows // 2, columns // 3), (rows - 1, columns - 1)}:
@@ -88,7 +94,7 @@ def some_layers(model: nn.Module, inputs: Tensor, count: int) -> list[str]:
     """Layers with maps of the whole image, spread from the first to the last."""
     among = of_backbone(model)
     with torch.no_grad():
-        _, calls = watch_all(model, lambda: model(inputs))
+        _, calls = watch_all(model, lambda: look(model, inputs))
     calls = [call for call in calls if among is None or call.name in among]
     uses = [call.name for call in calls]
     names = [call.name for call in calls if is_map(call.output) and uses.count(call.name) == 1]
@@ -211,7 +217,7 @@ def test_a_network_s_maps_lie_on_the_image(name: str, layer: str | None, size: t
     model = create_model(name, 3, **options).eval()
     inputs = torch.zeros(1, model.in_channels, *size)
     with torch.no_grad():
-        _, calls = watch_all(model, lambda: model(inputs))
+        _, calls = watch_all(model, lambda: look(model, inputs))
     uses = [call.name for call in calls]
     maps = [call for call in calls if is_map(call.output) and min(call.output.shape[2:]) > 2]
     shown = [call for call in maps if uses.count(call.name) == 1 and layer in (None, call.name)]
