@@ -1,11 +1,15 @@
 """saccade explain RUN [IMAGE]"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from saccade.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from saccade.recipes.explain_pictures import Explained
+    from saccade.report.page import Table
 
 
 def explain(
@@ -49,13 +53,11 @@ def explain(
     """Show what a network sees: in an image, in a data set, or what it looks for."""
     from saccade.checkpoint import check_writable
     from saccade.cli.options import read_settings
-    from saccade.cli.printing import print_json, print_table
+    from saccade.cli.printing import print_json
     from saccade.errors import UsageError
     from saccade.predict import load
     from saccade.recipes import explain as recipe
     from saccade.recipes.explain_question import Asked, ask
-    from saccade.report.page import Table
-    from saccade.report.page import shown as shown_cell
 
     options = read_settings(None, settings or [])
     check_writable(out)
@@ -72,8 +74,7 @@ def explain(
         question = ask(predictor, image, Asked(target, layer, unit, thing, keypoint, pixel))
         shown, refused = recipe.explain_all(question)
         written = recipe.save_all(question, shown, refused, out, stem)
-        words, methods = question.words, [one.method for one in shown]
-        trust, tables = {one.method: one.trust for one in shown}, []
+        words = question.words
     else:
         one = recipe.explain(
             predictor,
@@ -91,19 +92,33 @@ def explain(
             **options,
         )
         written = recipe.save(one, out, stem)
-        words, methods, trust, refused = one.words, [one.method], {one.method: one.trust}, {}
-        tables = [block for block in one.blocks if isinstance(block, Table)]
+        words, shown, refused = one.words, [one], {}
     if as_json:
-        files = [str(path) for path in written]
-        said = {"explained": words, "methods": methods, "trust": trust, "refused": refused, "files": files}
-        print_json(said | {"tables": [{"header": table.header, "rows": table.rows} for table in tables]})
+        trust = {one.method: one.trust for one in shown}
+        tables = [{"header": table.header, "rows": table.rows} for one in shown for table in _tables(one)]
+        said = {"explained": words, "methods": list(trust), "trust": trust, "refused": refused}
+        print_json(said | {"files": [str(path) for path in written], "tables": tables})
         return
     print(f"explained: {words}")
-    for name in methods:
-        print(f"  {name}: {trust[name]}")
-    for table in tables:
-        numbers = [column for column, numeric in enumerate(table.numeric) if numeric]
-        print_table(table.header, [[shown_cell(cell) for cell in row] for row in table.rows], numbers)
+    for one in shown:
+        _print(one)
     for name, reason in refused.items():
         print(f"  not {name}: {reason}")
     print("written: " + "  ".join(map(str, written)))
+
+
+def _tables(shown: "Explained") -> list["Table"]:
+    from saccade.report.page import Table
+
+    return [block for block in shown.blocks if isinstance(block, Table)]
+
+
+def _print(shown: "Explained") -> None:
+    """How far a method can be trusted, and its tables."""
+    from saccade.cli.printing import print_table
+    from saccade.report.page import shown as shown_cell
+
+    print(f"  {shown.method}: {shown.trust}")
+    for table in _tables(shown):
+        numbers = [column for column, numeric in enumerate(table.numeric) if numeric]
+        print_table(table.header, [[shown_cell(cell) for cell in row] for row in table.rows], numbers)
