@@ -18,7 +18,7 @@ class DepthwiseConv2d(nn.Conv2d):
     ) -> None:
         super().__init__(channels, out, kernel, stride, padding, groups=channels, bias=bias)
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         slow = (self.kernel_size, self.stride) != QUICK
         training = torch.is_grad_enabled() and inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         if not (slow and training):

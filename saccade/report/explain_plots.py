@@ -58,7 +58,7 @@ def dots(places: np.ndarray, labels: np.ndarray, classes: Sequence[str], title: 
     """
     with draw_figure(title, 7.2, 5.4) as (figure, axes):
         figure.set_layout_engine("constrained")
-        present = np.unique(labels).tolist()
+        present: list[int] = np.unique(labels).tolist()
         for n, label in enumerate(present):
             ground = "#{:02x}{:02x}{:02x}".format(*colour(label))
             own = places[labels == label]
