@@ -18,11 +18,11 @@ class DepthwiseConv2d(nn.Conv2d):
     ) -> None:
         super().__init__(channels, out, kernel, stride, padding, groups=channels, bias=bias)
 
-    def forward(self, inputs: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(self, input: Tensor) -> Tensor:
         slow = (self.kernel_size, self.stride) != QUICK
-        training = torch.is_grad_enabled() and inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        training = torch.is_grad_enabled() and input.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         if not (slow and training):
-            return super().forward(inputs)
+            return super().forward(input)
         with torch.autocast("cpu", enabled=False):
-            found = super().forward(inputs.float())
+            found = super().forward(input.float())
         return found.to(torch.get_autocast_dtype("cpu"))
