@@ -1,5 +1,6 @@
 """The main job: from a data set to a trained, tested and reported model."""
 
+import atexit
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -144,6 +145,8 @@ def fit(
         found = Weights(Path(str(weights)) / "model.safetensors", begun.preprocessing, begun.classes)
     # Without the hint, accelerate takes processes that have no GPU for strangers to each other.
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    if accelerator.num_processes > 1:
+        atexit.register(_leave_group)
     display = Display(quiet=quiet or not accelerator.is_main_process)
     if chosen is not None:
         on = f" on {chosen.network['backbone']}" if "backbone" in chosen.network else ""
@@ -206,6 +209,12 @@ def fit(
             write_fit_report(folder, card, evaluations, job.train.dataset, metrics, skipped)
     accelerator.wait_for_everyone()
     return Run(folder, metrics, accelerator.is_main_process, evaluations)
+
+
+def _leave_group() -> None:
+    """The threads of a group that is left standing are torn down with the process, now and then by an abort."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _begun(folder: Path) -> Choice | None:
