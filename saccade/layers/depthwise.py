@@ -10,7 +10,7 @@ class DepthwiseConv2d(nn.Conv2d):
     """`nn.Conv2d` with as many groups as channels, whose gradients do not make a training in bfloat16 slow.
 
     On the processor the way back through strides of 2 or through filters of 5 x 5 has no fast code for bfloat16 in
-    oneDNN: it takes 1.7 to 40 times as long as in float32. So in training these few are computed in float32.
+    oneDNN: it takes 1.7 to 50 times as long as in float32. So in training these few are computed in float32.
     """
 
     def __init__(
