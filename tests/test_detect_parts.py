@@ -225,7 +225,7 @@ def test_things_with_sure_keypoints_come_first() -> None:
     )
     found = Detections(boxes, torch.tensor([0.9, 0.8, 0.1]), torch.tensor([4, 5, 6]), None, points)
     ranked = ranked_by_keypoints(found)
-    assert ranked.scores.tolist() == pytest.approx([0.8 * 0.9, 0.9 * 0.3, 0.1 * 0.5])
+    assert ranked.scores.tolist() == pytest.approx([0.8 * 0.9**0.5, 0.9 * 0.3**0.5, 0.1 * 0.5**0.5])
     assert ranked.labels.tolist() == [5, 4, 6] and ranked.boxes.equal(boxes[[1, 0, 2]])
     assert ranked.keypoints is not None and ranked.keypoints.equal(points[[1, 0, 2]])
     nothing = Detections(boxes[:0], boxes[:0, 0], torch.zeros(0, dtype=torch.int64), None, points[:0])

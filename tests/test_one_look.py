@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from saccade.data.formats.scenes import scenes
 from saccade.data.loader import Dataset, Loader, collate
 from saccade.errors import UsageError
+from saccade.explain.fields import lattice_of
 from saccade.geometry.boxes import iou
 from saccade.layers.preprocess import Preprocess
 from saccade.models import create_model, create_task
@@ -84,7 +85,7 @@ def test_ssd512_has_the_papers_default_boxes() -> None:
 
 
 def test_default_boxes_of_two_by_two_places() -> None:
-    level = ssd.Level((2.0,), 0.25, 0.36)
+    level = ssd.Level((2.0,), 0.25, 0.36, 8)
     got = ssd.default_boxes([torch.zeros(1, 1, 2, 2)], [level], (100, 200), 300)
     assert got.shape == (16, 4)
     # Of the second place of the first row, at (150, 25): a square of the share 0.25, one of 0.3, and two oblongs.
@@ -103,11 +104,47 @@ def test_default_boxes_lie_on_the_image_whatever_its_size(name: str, side: int) 
         assert isinstance(model, ssd.SSD)
         maps = model.backbone(torch.empty(1, 3, side, side))
     maps = [torch.empty(1, 1, *one.shape[2:]) for one in maps]
-    boxes = ssd.default_boxes(maps, model.levels, (side, side), model.side)
+    boxes = ssd.default_boxes(maps, model.levels, (side, side), model.designed)
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     assert middles.min() > 0 and middles.max() < side
     each = model.levels[0].each
     assert middles[0].tolist() == pytest.approx([4, 4]) and middles[each].tolist() == pytest.approx([12, 4])
+
+
+@pytest.mark.parametrize("side", [224, 250])
+@pytest.mark.parametrize("backbone", ["squeezenet1_0", "mobilenet_v2"])
+def test_default_boxes_are_as_far_apart_as_the_units_that_look_there(backbone: str, side: int) -> None:
+    """A place and its unit are the same way apart all over a map, and by less than half a step. SqueezeNet has no
+    borders: places that lie evenly over 224 pixels are up to 9 pixels off, to one side on the left and to the other on
+    the right."""
+    model = create_model("ssd", 3, backbone=backbone, side=side, count=3).eval()
+    assert isinstance(model, ssd.SSD) and isinstance(model.backbone, ssd.WithExtras)
+    layers = {
+        "squeezenet1_0": ("body.features.10", "body.features.12", "extra.0"),
+        "mobilenet_v2": ("body.features.6", "body.features.13", "body.features.17"),
+    }
+    inputs, start = torch.zeros(1, 3, side, side), 0
+    maps = model.backbone(inputs)
+    boxes = ssd.default_boxes(maps, model.levels, (side, side))
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    for one, level, layer in zip(maps, model.levels, layers[backbone], strict=True):
+        lattice = lattice_of(model.backbone, layer, inputs)
+        rows, columns = one.shape[2:]
+        places = middles[start : start + rows * columns * level.each : level.each].view(rows, columns, 2)
+        away_x = places[0, :, 0] - (lattice.first[0] + lattice.step[0] * torch.arange(columns))
+        away_y = places[:, 0, 1] - (lattice.first[1] + lattice.step[1] * torch.arange(rows))
+        for away in (away_x, away_y):
+            assert away.max() - away.min() < 1e-3 and away.abs().max() <= level.step / 2
+        start += rows * columns * level.each
+
+
+def test_a_neck_brings_every_map_to_as_many_channels() -> None:
+    model = create_model("ssd", 3, backbone="squeezenet1_0", side=96, count=3, neck=24).eval()
+    assert isinstance(model, ssd.SSD)
+    maps = model.backbone(torch.randn(1, 3, 96, 96))
+    assert [one.shape[1] for one in maps] == [24] * 3
+    bare = create_model("ssd", 3, backbone="squeezenet1_0", side=96, count=3).eval()
+    assert [one.shape[2:] for one in bare.backbone(torch.randn(1, 3, 96, 96))] == [one.shape[2:] for one in maps]
 
 
 def test_the_number_of_maps_is_that_which_was_asked_for() -> None:

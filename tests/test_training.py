@@ -398,7 +398,7 @@ def test_two_processes_train_one_model_and_count_every_image_once(tmp_path: Path
     """Two processes under torchrun; what they leave is measured again by one."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29611"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     done = subprocess.run([*command, str(program), str(tmp_path / "two")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "two" / "metrics.json").read_text())

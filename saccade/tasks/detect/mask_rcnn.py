@@ -114,8 +114,9 @@ class KeypointRCNN(FasterRCNN):
                 very edge is lost where a box is a little too small. The paper has 0
     overlap     how much of its thing a box must cover (IoU) for keypoints to be learnt in it: what is found in the end
                 lies better than most proposals. The paper has 0.5, which every box of a thing has
-    rescore     whether a thing's score is the box's times the mean of its keypoints', so that those come first whose
-                keypoints are sure (Papandreou et al. 2017; Xiao et al. 2018); the paper takes the box's alone
+    rescore     whether a thing's score is the box's times the root of the mean of its keypoints', so that those come
+                first whose keypoints are sure (after Papandreou et al. 2017; Xiao et al. 2018, who have the mean
+                itself, which makes too little of what the thing is); the paper takes the box's alone
     batch_norm  after each convolution of the head; the paper has none
     smooth      0 takes the highest point of a map, as the paper. Above, the place that is most likely to be nearly
                 right, and its score is how nearly: what is expected of exp(-d^2 / (2 smooth^2)), d being how far it is
@@ -193,9 +194,9 @@ class KeypointRCNN(FasterRCNN):
 
 
 def ranked_by_keypoints(found: Detections) -> Detections:
-    """Scores times the means of the keypoints', best first again."""
+    """Scores times the roots of the means of the keypoints', best first again."""
     assert found.keypoints is not None
-    scores, order = (found.scores * found.keypoints[..., 2].mean(1)).sort(descending=True, stable=True)
+    scores, order = (found.scores * found.keypoints[..., 2].mean(1).sqrt()).sort(descending=True, stable=True)
     return Detections(found.boxes[order], scores, found.labels[order], None, found.keypoints[order])
 
 

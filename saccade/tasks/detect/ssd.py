@@ -40,14 +40,13 @@ class Level(NamedTuple):
     ratios  of width to height, beside 1 : 1; each comes with its inverse
     scale   side of the square, as a share of the image's
     next    of the coarser map: there is one more square, between the two in size
-    step    pixels between two places where the input is as large as the network was designed for; 0, and at any other
-            size, for places that lie evenly over the image
+    step    pixels of the input between two places
     """
 
     ratios: tuple[float, ...]
     scale: float
     next: float
-    step: float = 0.0
+    step: float
 
     def shapes(self) -> Tensor:
         """[A, 2] float (width, height), in shares of the image, at most all of it."""
@@ -64,25 +63,32 @@ class Level(NamedTuple):
         return 2 + 2 * len(self.ratios)
 
 
-def default_boxes(maps: Sequence[Tensor], levels: Sequence[Level], size: Size, designed: int) -> Tensor:
+def default_boxes(maps: Sequence[Tensor], levels: Sequence[Level], size: Size, designed: int | None = None) -> Tensor:
     """[N, 4] float32 xyxy, pixels of the input: of each map row by row, at each place all shapes.
 
     maps      [B, C, h, w] each
     size      (height, width) of the input
-    designed  side of the input that the steps of the levels are for
+    designed  None: places lie their step apart about the middle of the image, as far apart as the units that look
+              there: of a network without borders, such as SqueezeNet, the outermost ones do not reach the edge.
+              Or, as in the paper's code, the side of the input for which the first place lies half a step from the
+              corner; at any other size they lie evenly over the image
     """
     height, width = size
     found = []
     for one, level in zip(maps, levels, strict=True):
         rows, columns = one.shape[-2:]
-        down = level.step if level.step and height == designed else height / rows
-        across = level.step if level.step and width == designed else width / columns
-        y = (torch.arange(rows) + 0.5) * down
-        x = (torch.arange(columns) + 0.5) * across
+        y, x = _places(rows, height, level.step, designed), _places(columns, width, level.step, designed)
         centres = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1).view(-1, 1, 2)
         shapes = level.shapes() * torch.tensor([width, height])
         found.append(torch.cat(torch.broadcast_tensors(centres, shapes), dim=-1).view(-1, 4))
     return xyxy_from_cxcywh(torch.cat(found)).to(maps[0].device)
+
+
+def _places(count: int, length: int, step: float, designed: int | None) -> Tensor:
+    """[count] float32 along one axis of the input."""
+    if designed is None:
+        return length / 2 + (torch.arange(count) - (count - 1) / 2) * step
+    return (torch.arange(count) + 0.5) * (step if length == designed else length / count)
 
 
 def match_defaults(defaults: Tensor, truths: Tensor) -> Tensor:
@@ -206,14 +212,17 @@ def _initialise(module: nn.Module) -> None:
 
 
 class WithExtras(nn.Module):
-    """Any backbone from some stride on, and behind it maps half as large each.
+    """Any backbone from some stride on, and behind it maps half as large each; all have the `strides`.
 
     finest  the least stride
     count   how many maps in all, the finest ones where the backbone has more
     width   channels of the maps behind the backbone
+    neck    channels that two normed layers bring each map to before the heads, which are single filters, ask it what
+            there is and where; 0 for none, as in the paper, which evens out the one map that is not VGG's last by its
+            length
     """
 
-    def __init__(self, body: Backbone, finest: int, count: int, width: int) -> None:
+    def __init__(self, body: Backbone, finest: int, count: int, width: int, neck: int = 0) -> None:
         super().__init__()
         self.body = body
         # Of several maps with one stride the last knows most.
@@ -222,10 +231,15 @@ class WithExtras(nn.Module):
             raise UsageError(f"SSD here needs a map of stride {finest} or more, but these are {body.strides}")
         self.places = tuple(places.values())[:count]
         own = [body.channels[place] for place in self.places]
+        strides = [body.strides[place] for place in self.places]
+        self.strides = (*strides, *(strides[-1] * 2**number for number in range(1, 1 + max(0, count - len(own)))))
         self.extra = nn.ModuleList()
         for number in range(max(0, count - len(own))):
-            self.extra.append(_normed_pair(own[-1] if number == 0 else width, width))
+            self.extra.append(_normed_pair(own[-1] if number == 0 else width, width // 2, width, 2))
         self.channels = (*own, *[width] * len(self.extra))
+        self.neck = nn.ModuleList(_normed_pair(channels, neck, neck, 1) for channels in self.channels) if neck else None
+        if neck:
+            self.channels = (neck,) * len(self.channels)
 
     @property
     def trunk(self) -> Backbone:
@@ -236,15 +250,15 @@ class WithExtras(nn.Module):
         maps = [maps[place] for place in self.places]
         for layers in self.extra:
             maps.append(layers(maps[-1]))
-        return maps
+        return maps if self.neck is None else [layers(one) for layers, one in zip(self.neck, maps, strict=True)]
 
 
-def _normed_pair(channels: int, width: int) -> nn.Sequential:
+def _normed_pair(channels: int, between: int, width: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels, width // 2, 1, bias=False),
-        nn.BatchNorm2d(width // 2),
+        nn.Conv2d(channels, between, 1, bias=False),
+        nn.BatchNorm2d(between),
         nn.ReLU(),
-        nn.Conv2d(width // 2, width, 3, 2, 1, bias=False),
+        nn.Conv2d(between, width, 3, stride, 1, bias=False),
         nn.BatchNorm2d(width),
         nn.ReLU(),
     )
@@ -253,16 +267,25 @@ def _normed_pair(channels: int, width: int) -> nn.Sequential:
 class SSD(OneLook):
     """Maps and heads.
 
-    levels  the default boxes of each map
-    side    of the square input that it is designed for
+    levels    the default boxes of each map
+    side      of the square input that it is designed for
+    cornered  whether their places count from the corner at that size: `designed` of `default_boxes`
     """
 
     last_layers = ("head.classification_head",)
     overlap, most, before = 0.45, 200, 400  # section 2.2, "Inference", and the published code
 
-    def __init__(self, backbone: ReducedVGG | WithExtras, levels: Sequence[Level], side: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        backbone: ReducedVGG | WithExtras,
+        levels: Sequence[Level],
+        side: int,
+        num_classes: int,
+        cornered: bool = False,
+    ) -> None:
         super().__init__()
         self.backbone, self.levels, self.side = backbone, tuple(levels), side
+        self.designed = side if cornered else None
         self.head = Heads(backbone.channels, self.levels, num_classes)
         self.num_classes, self.in_channels = num_classes, backbone.trunk.in_channels
         self.input_size = (side, side)
@@ -288,7 +311,7 @@ class SSD(OneLook):
         """The default boxes [N, 4], and of each the logits [B, N, 1 + K], background first, and moves [B, N, 4]."""
         maps = self.backbone(inputs)
         size = (inputs.shape[2], inputs.shape[3])
-        return default_boxes(maps, self.levels, size, self.side), *self.head(maps)
+        return default_boxes(maps, self.levels, size, self.designed), *self.head(maps)
 
     def losses(self, inputs: Tensor, sizes: Sequence[Size], truths: Sequence[Instances]) -> dict[str, Tensor]:
         """Equations 1 to 3: cross-entropy of the things and of the hardest background, smooth L1 of the moves, both
@@ -341,7 +364,7 @@ def ssd300_vgg16(num_classes: int = 90, in_channels: int = 3) -> SSD:
     ratios = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,))
     scales = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
     steps = (8.0, 16.0, 32.0, 64.0, 100.0, 300.0)
-    return SSD(ReducedVGG(in_channels, larger=False), _levels(ratios, scales, steps), 300, num_classes)
+    return SSD(ReducedVGG(in_channels, larger=False), _levels(ratios, scales, steps), 300, num_classes, cornered=True)
 
 
 def ssd512_vgg16(num_classes: int = 90, in_channels: int = 3) -> SSD:
@@ -349,7 +372,7 @@ def ssd512_vgg16(num_classes: int = 90, in_channels: int = 3) -> SSD:
     ratios = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,))
     scales = (0.04, 0.1, 0.26, 0.42, 0.58, 0.74, 0.9, 1.06)
     steps = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
-    return SSD(ReducedVGG(in_channels, larger=True), _levels(ratios, scales, steps), 512, num_classes)
+    return SSD(ReducedVGG(in_channels, larger=True), _levels(ratios, scales, steps), 512, num_classes, cornered=True)
 
 
 def ssd(
@@ -362,6 +385,7 @@ def ssd(
     smallest: float = 0.1,
     largest: float = 0.9,
     width: int = 256,
+    neck: int = 0,
     encoder_options: Mapping[str, Any] | None = None,
 ) -> SSD:
     """On the maps of any network of the catalogue.
@@ -372,14 +396,15 @@ def ssd(
     smallest         side of the square default box on the finest map, as a share of the image's; on the coarsest it is
                      `largest`, evenly spaced between (equation 4)
     width            channels of the maps behind the backbone
+    neck             as of `WithExtras`
     encoder_options  what the backbone's builder takes besides
     """
-    body = WithExtras(encoder(backbone, in_channels, **dict(encoder_options or {})), finest, count, width)
+    body = WithExtras(encoder(backbone, in_channels, **dict(encoder_options or {})), finest, count, width, neck)
     total = len(body.channels)
     step = (largest - smallest) / max(1, total - 1)
     scales = [smallest + step * number for number in range(total + 1)]
     ratios = [(2.0,) if number in (0, total - 1) else (2.0, 3.0) for number in range(total)]
-    return SSD(body, _levels(ratios, scales, [0.0] * total), side, num_classes)
+    return SSD(body, _levels(ratios, scales, body.strides), side, num_classes)
 
 
 def _levels(ratios: Sequence[tuple[float, ...]], scales: Sequence[float], steps: Sequence[float]) -> list[Level]:
