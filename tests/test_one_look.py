@@ -342,6 +342,22 @@ def test_the_losses_of_yolov3_by_hand() -> None:
     assert got["class"].item() == pytest.approx(cross(1.0, 1) + cross(-3.0, 0), rel=1e-5)
     middle = cross(0.5, 14 / 16) + cross(-0.5, 10 / 16)
     assert got["boxes"].item() == pytest.approx((2 - 256 / 1024) * (middle + 0.02 + 0.005), rel=1e-5)
+    # By generalised IoU: of the box that is said, around (9.96, 6.04), with that of the thing.
+    model.giou = 3.0
+    again = model.losses(torch.zeros(1, 3, 32, 32), [(32, 32)], [truth_of([[6, 2, 22, 18]], [0], (32, 32))])
+    x, y = 16 / (1 + math.exp(-0.5)), 16 / (1 + math.exp(0.5))
+    wide, high = 16 * math.exp(0.2), 16 * math.exp(0.1)
+    left, right, top, bottom = x - wide / 2, x + wide / 2, y - high / 2, y + high / 2
+    shared = (right - 6) * (bottom - 2)
+    union = wide * high + 256 - shared
+    around = (22 - left) * (18 - top)
+    overlap = shared / union - (around - union) / around
+    assert again["boxes"].item() == pytest.approx((2 - 256 / 1024) * 3 * (1 - overlap), rel=1e-5)
+    assert {key: value.item() for key, value in again.items() if key != "boxes"} == pytest.approx(
+        {key: value.item() for key, value in got.items() if key != "boxes"}
+    )
+    with pytest.raises(UsageError, match="giou must be at least 0"):
+        small("yolov3_tiny", giou=-1.0)
 
 
 # --- aligned ----------------------------------------------------------------------------------------------------------

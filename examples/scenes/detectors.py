@@ -41,6 +41,13 @@ SAME: dict[str, Any] = {
 }
 PRETRAINED: dict[str, Any] = {"weights": "imagenet", "norms": "learn", "frozen": 0}
 AVERAGED: dict[str, Any] = {"learning_rate": 1e-3, "ema": 0.998}
+TINY: dict[str, Any] = {
+    "learning_rate": 2e-3,
+    "weight_decay": 0.05,
+    "batch_size": 8,
+    "network": {"several": 0.3, "giou": 3.0},
+    "augmentation": SAME["augmentation"] | {"elastic": 0.01},
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ ENTRIES = {
     ),
     "yolov1": Entry(18, PRETRAINED | AVERAGED | {"network": MOBILE}),
     "yolov3": Entry(11, PRETRAINED | AVERAGED | {"network": MOBILE | {"several": 0.3}}),
-    "yolov3_tiny": Entry(28, AVERAGED | {"learning_rate": 2e-3, "batch_size": 8, "network": {"several": 0.3}}),
+    "yolov3_tiny": Entry(26, AVERAGED | TINY),
     "ssd": Entry(16, PRETRAINED | AVERAGED | {"batch_size": 8, "network": SQUEEZED}),
     "aligned_nano": Entry(30),
     "aligned_small": Entry(16, PRETRAINED),

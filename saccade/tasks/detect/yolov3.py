@@ -22,7 +22,7 @@ from saccade.backbones.contract import Backbone
 from saccade.backbones.darknet import Layer
 from saccade.errors import UsageError
 from saccade.geometry.box_coding import LARGEST
-from saccade.geometry.boxes import iou, xyxy_from_cxcywh
+from saccade.geometry.boxes import iou, paired_giou, xyxy_from_cxcywh
 from saccade.structures import Instances, Preprocessing, Size
 from saccade.tasks.detect.matching import PAIRS
 from saccade.tasks.detect.one_look import Answers, OneLook
@@ -125,6 +125,9 @@ class YOLOv3(OneLook):
     anchors  [(width, height)], pixels of the input, small to large, three for each map, fine to coarse
     several  overlap in shape from which on a thing has further anchors beside its best, so that more learn of it
              (Bochkovskiy, Wang and Liao, "YOLOv4", arXiv:2004.10934, section 3.4). The paper has 1: one anchor a thing
+    giou     how much what boxes lack of their things' generalised IoU counts, which takes the place of the errors of
+             their middles and sides (Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019, section 5.1,
+             of YOLOv3). The paper has 0: these errors themselves
     """
 
     last_layers = ("scales.0.answers", "scales.1.answers", "scales.2.answers")
@@ -139,10 +142,13 @@ class YOLOv3(OneLook):
         deep: bool,
         num_classes: int,
         several: float = 1.0,
+        giou: float = 0.0,
     ) -> None:
         super().__init__()
         if not 0 < several <= 1:
             raise UsageError(f"several must lie above 0 and be at most 1, got {several:g}")
+        if giou < 0:
+            raise UsageError(f"giou must be at least 0, got {giou:g}")
         # Of several maps with one stride the last knows most.
         places = {stride: place for place, stride in enumerate(body.strides) if stride in strides}
         if len(places) < len(strides):
@@ -154,7 +160,8 @@ class YOLOv3(OneLook):
                 f"expected {EACH * len(strides)} anchors, (width, height) in pixels, {EACH} for each of {len(strides)} "
                 f"maps, but got {list(anchors)}; saccade anchors DATA finds some"
             )
-        self.backbone, self.num_classes, self.in_channels, self.several = body, num_classes, body.in_channels, several
+        self.backbone, self.num_classes, self.in_channels = body, num_classes, body.in_channels
+        self.several, self.giou = several, giou
         self.strides = tuple(sorted(strides, reverse=True))
         self.places = tuple(places[stride] for stride in self.strides)
         by_map = [tuple(anchors[start : start + EACH]) for start in range(0, len(anchors), EACH)]
@@ -194,33 +201,39 @@ class YOLOv3(OneLook):
 
         Of places and classes binary cross-entropy, of widths and heights half the squared error: the gradient of each
         is the truth minus what is said. As in the published code the boxes of small things count up to twice as much.
+        With `giou` that takes the place of those of the boxes, and counts as much more.
         """
         cells, said = self(inputs)
-        boxes, image_area = boxes_of(cells, said.detach()), inputs.shape[2] * inputs.shape[3]
+        boxes, image_area = boxes_of(cells, said), inputs.shape[2] * inputs.shape[3]
         wanted, counted = torch.zeros_like(said[..., 4]), torch.ones_like(said[..., 4], dtype=torch.bool)
-        answers, targets, kinds, weights = [], [], [], []
+        answers, targets, kinds, weights, overlaps = [], [], [], [], []
         for image, truth in enumerate(truths):
             own = torch.as_tensor(truth.boxes, dtype=torch.float32, device=said.device)
             given = assign(cells, own, self.several)
             if len(own):
-                counted[image] = _best_overlap(boxes[image], own) <= IGNORED
+                counted[image] = _best_overlap(boxes[image].detach(), own) <= IGNORED
             counted[image, given.places] = True
             wanted[image, given.places] = 1
             answers.append(said[image, given.places])
             targets.append(given.targets)
+            if self.giou:
+                overlaps.append(paired_giou(boxes[image, given.places], own[given.truths]))
             labels = torch.as_tensor(truth.labels, device=said.device)[given.truths]
             kinds.append(F.one_hot(labels, self.num_classes).float())
             sides = own[given.truths, 2:] - own[given.truths, :2]
             weights.append(2 - sides.prod(1) / image_area)
         found, target, weight = torch.cat(answers), torch.cat(targets), torch.cat(weights)[:, None]
         there = F.binary_cross_entropy_with_logits(said[..., 4], wanted, reduction="none")
-        middle = F.binary_cross_entropy_with_logits(found[:, :2], target[:, :2], reduction="none")
-        sides = (found[:, 2:4] - target[:, 2:]) ** 2 / 2
+        if self.giou:
+            away = self.giou * (1 - torch.cat(overlaps))[:, None]
+        else:
+            middle = F.binary_cross_entropy_with_logits(found[:, :2], target[:, :2], reduction="none")
+            away = middle + (found[:, 2:4] - target[:, 2:]) ** 2 / 2
         named = F.binary_cross_entropy_with_logits(found[:, 5:], torch.cat(kinds), reduction="sum")
         return {
             "thing": (there * counted).sum() / len(truths),
             "class": named / len(truths),
-            "boxes": (weight * (middle + sides)).sum() / len(truths),
+            "boxes": (weight * away).sum() / len(truths),
         }
 
     def answers(self, inputs: Tensor) -> Answers:
@@ -315,25 +328,30 @@ def yolov3(
     backbone: str = "darknet53",
     anchors: Sequence[Shape] = COCO,
     several: float = 1.0,
+    giou: float = 0.0,
     encoder_options: Mapping[str, Any] | None = None,
 ) -> YOLOv3:
     """62.0 million weights.
 
     backbone         of maps at strides 8, 16 and 32
     anchors          nine (width, height) in pixels of the input, small to large; `saccade anchors` finds those of a set
-    several          as of `YOLOv3`
+    several, giou    as of `YOLOv3`
     encoder_options  what the backbone's builder takes besides
     """
     body = encoder(backbone, in_channels, **dict(encoder_options or {}))
-    return YOLOv3(body, (8, 16, 32), anchors, True, num_classes, several)
+    return YOLOv3(body, (8, 16, 32), anchors, True, num_classes, several, giou)
 
 
 def yolov3_tiny(
-    num_classes: int = 80, in_channels: int = 3, anchors: Sequence[Shape] = COCO_TINY, several: float = 1.0
+    num_classes: int = 80,
+    in_channels: int = 3,
+    anchors: Sequence[Shape] = COCO_TINY,
+    several: float = 1.0,
+    giou: float = 0.0,
 ) -> YOLOv3:
     """8.8 million weights.
 
-    anchors  six, likewise
-    several  as of `YOLOv3`
+    anchors        six, likewise
+    several, giou  as of `YOLOv3`
     """
-    return YOLOv3(encoder("darknet_tiny", in_channels), (16, 32), anchors, False, num_classes, several)
+    return YOLOv3(encoder("darknet_tiny", in_channels), (16, 32), anchors, False, num_classes, several, giou)
