@@ -184,8 +184,7 @@ def find_weights(name: str, weights: str | Path, **options: Any) -> Weights:
     """
     if task_of(name) == "classify" or str(weights) in WEIGHTS.get(name, {}) or Path(weights).suffix:
         return resolve(name, weights)
-    with torch.device("meta"):
-        backbone = builder(name)(**options).trunk.name
+    backbone = on_paper(name, options).trunk.name
     if backbone not in WEIGHTS and "backbone" in options_of(name):
         raise UsageError(f"nobody publishes weights of {name}'s own backbone; give another: --backbone mobilenet_v2")
     known = [*WEIGHTS.get(name, {}), *WEIGHTS.get(backbone, {})]
@@ -198,6 +197,20 @@ def find_weights(name: str, weights: str | Path, **options: Any) -> Weights:
     if str(weights) not in known and WEIGHTS.get(name):
         raise unknown(f"weights of {name} called", str(weights), known)
     return resolve(backbone, weights)
+
+
+def on_paper(name: str, options: Mapping[str, Any]) -> Model:
+    """A network of shapes alone, without numbers.
+
+    options  what its builder takes besides the number of classes
+
+    Raises UsageError when it cannot be built with these.
+    """
+    try:
+        with torch.device("meta"):
+            return builder(name)(**options)
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise UsageError(f"{name} cannot be built with network={dict(options)}: {error}") from None
 
 
 def create_probe(
@@ -217,6 +230,11 @@ def create_probe(
         return Probed(encoder, num_classes, layer)
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
+
+
+def is_whole(model: Model, weights: Weights) -> bool:
+    """Whether a file is of such a network as it is, or of its backbone alone."""
+    return bool(_state_of(model, weights).keys() & model.state_dict().keys())
 
 
 def load_weights(model: Model, weights: Weights) -> None:
@@ -253,10 +271,10 @@ def _state_of(model: Model, weights: Weights) -> dict[str, Tensor]:
     """The tensors of a file, under the names of the network or of its trunk."""
     if not is_darknet(weights.path):
         return weights.read()
-    if not isinstance(model.trunk, Darknet) or not hasattr(model, "outputs"):
+    if not isinstance(model.trunk, Darknet):
         raise UsageError(
             f"{weights.path} has Darknet's weights, which fit {', '.join(list_models('yolov3*'))} and "
-            f"{', '.join(list_models('darknet*'))}"
+            f"{', '.join(list_models('darknet*'))}, extraction, and detectors on one of these"
         )
     return named(read_values(weights.path), model, model.trunk, weights.path)
 

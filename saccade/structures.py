@@ -335,6 +335,10 @@ class Instances:
             fields["areas"] = self.areas * abs(view.determinant)
         return replace(self, **fields)
 
+    def padded(self, size: Size) -> "Instances":
+        """The same things where (height, width) of the image have grown, to the right and below."""
+        return self.moved(View.identity(self.size).cropped(0, 0, size))
+
 
 def joined(parts: Sequence[Instances]) -> Instances:
     """The things of several `Instances` in one image, of the size of the first.

@@ -2,21 +2,29 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ran import cli
+from safetensors.torch import save_file
 
+from saccade.backbones.weights import Weights
 from saccade.data import source as sources
 from saccade.data.formats import coco
-from saccade.errors import SaccadeError
+from saccade.errors import SaccadeError, UsageError
 from saccade.models import create_model
-from saccade.recipes.anchors import find_anchors
+from saccade.recipes.anchors import find_anchors, sides_of
+from saccade.recipes.fit_job import anchors_for, network_for
 from saccade.structures import Preprocessing
 from saccade.tasks.detect.anchor_shapes import as_settings, cluster, overlap
+from saccade.tasks.detect.yolov3 import COCO_TINY
+from saccade.training.config import Config
+from saccade.training.display import Display
 
 
 def test_overlap_by_hand() -> None:
@@ -94,3 +102,45 @@ def test_the_command_says_and_draws_them(tmp_path: Path) -> None:
     assert told["anchors"] == as_settings(find_anchors(tmp_path / "coco", 6, 128).shapes)
     assert (tmp_path / "a.svg").read_text().startswith("<svg")
     assert Preprocessing.whole(128, 128).view((64, 64)).size == (128, 128)
+
+
+def test_what_nobody_learns_from_shapes_no_anchor() -> None:
+    train = sources.read("scenes-64").splits["train"].take(range(3))
+    assert train.objects is not None
+    crowd, difficult = np.zeros(train.objects.count, dtype=bool), np.zeros(train.objects.count, dtype=bool)
+    crowd[0], difficult[2] = True, True
+    odd = replace(train, objects=replace(train.objects, crowd=crowd, difficult=difficult))
+    own = sides_of(train, Preprocessing.whole(64, 64))
+    assert sides_of(odd, Preprocessing.whole(64, 64)).tolist() == np.delete(own, [0, 2], axis=0).tolist()
+
+
+@pytest.mark.parametrize("kind", ["nothing", "backbone", "detector"])
+def test_anchors_are_found_for_weights_that_have_none(tmp_path: Path, kind: str) -> None:
+    """A detector's file has learnt with some, whatever it is called."""
+    network, found = create_model("yolov3_tiny", 5), None
+    if kind != "nothing":
+        state = network.state_dict() if kind == "detector" else network.trunk.state_dict()
+        save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "some.safetensors")
+        found = Weights(tmp_path / "some.safetensors")
+    train = sources.read("scenes-64").splits["train"].take(range(6))
+    got = anchors_for("yolov3_tiny", found, {}, train, Config(), Display(quiet=True))
+    assert bool(got) == (kind != "detector")
+    assert anchors_for("yolov3_tiny", found, {"anchors": COCO_TINY}, train, Config(), Display(quiet=True)) == {}
+
+
+def test_options_of_a_network() -> None:
+    """0 where that is what it is without being said, or where a share is asked for."""
+
+    def build(name: str, **options: Any) -> Any:
+        return network_for(name, 3, None, "scratch", Config(), options)
+
+    assert build("yolov3_tiny", giou=0).giou == 0
+    assert build("ssd", neck=0, backbone="resnet18", width=16).num_classes == 3
+    assert build("yolov1", backbone="resnet18", width=8, hidden=8, dropout=0, in_channels=1).in_channels == 1
+    with pytest.raises(UsageError, match=r"network=\{width=0\}: expected a whole number of at least 1"):
+        build("ssd", width=0)
+    with pytest.raises(UsageError, match="in colour, 3 channels, or grey, 1"):
+        build("ssd", in_channels=4)
+    weights = Weights(Path("w.safetensors"), Preprocessing.standard((224, 224)))
+    with pytest.raises(UsageError, match="the weights are for 3 channels"):
+        network_for("ssd", 3, weights, "finetune", Config(), {"in_channels": 1})

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from saccade.backbones.darknet import darknet53, darknet_tiny, extraction
-from saccade.backbones.weights import resolve
+from saccade.backbones.darknet_weights import is_darknet
+from saccade.backbones.weights import Weights, resolve
 from saccade.errors import SaccadeError, UsageError
-from saccade.models import create_model
+from saccade.models import create_model, is_whole
 
 TINY = 8_858_734  # numbers of yolov3-tiny.weights, whose 35,434,956 bytes begin with 20 of a header
 ANCHORS = [(10, 14), (23, 27), (37, 58), (81, 82), (135, 169), (344, 319)]
@@ -116,6 +117,36 @@ def test_a_backbones_file_goes_to_the_backbone(tmp_path: Path) -> None:
         trunk = create_model(name, 5, weights=path).trunk
         for key, value in backbone.state_dict().items():
             assert torch.allclose(trunk.state_dict()[key], value, rtol=1e-5, atol=0), key
+
+
+def test_a_classifiers_file_goes_to_the_backbone_too(tmp_path: Path) -> None:
+    """ImageNet's 1,000 classes are left out; another detector on that backbone takes what is the backbone's."""
+    classifier = scrambled("darknet_tiny", 1000)
+    path = write(tmp_path / "tiny.weights", in_order(classifier))
+    built = [
+        create_model("yolov3_tiny", 5, weights=path),
+        create_model("yolov1", 5, weights=path, backbone="darknet_tiny", width=8, hidden=8),
+        create_model("darknet_tiny", 0, weights=path),
+    ]
+    for model in built:
+        for key, value in model.trunk.state_dict().items():
+            assert torch.allclose(classifier.state_dict()[key], value, rtol=1e-5, atol=0), key
+    with pytest.raises(SaccadeError, match="cut short, or is for another network"):
+        create_model("yolov3_tiny", weights=write(tmp_path / "short.weights", in_order(classifier)[:-1]))
+
+
+def test_whether_a_file_is_of_all_of_the_network(tmp_path: Path) -> None:
+    """Of a detector it is known with which anchors it has learnt, of a backbone there are none yet."""
+    model = create_model("yolov3_tiny", 3)
+    whole = write(tmp_path / "own.weights", in_order(scrambled("yolov3_tiny", 80)))
+    half = write(tmp_path / "tiny.conv.11", in_order(scrambled("darknet_tiny", 0)))
+    assert is_whole(model, Weights(whole)) and not is_whole(model, Weights(half))
+    for path in (whole, half):
+        preprocessing = resolve("yolov3_tiny", path).preprocessing
+        assert preprocessing is not None and (preprocessing.mean, preprocessing.std) == ((0.0,) * 3, (1.0,) * 3), (
+            "0 to 1"
+        )
+    assert not is_darknet(tmp_path / "my.conv.best.pth") and is_darknet(half)
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

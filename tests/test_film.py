@@ -15,7 +15,8 @@ from saccade.data.film import Film
 from saccade.errors import UsageError
 from saccade.models import create_model
 from saccade.predict import Predictor
-from saccade.recipes.predict_film import Writer, check_places, predict_film
+from saccade.recipes.predict import find_files
+from saccade.recipes.predict_film import Writer, _fitted, check_places, predict_film
 from saccade.structures import Preprocessing
 
 av = pytest.importorskip("av", reason="films are read by PyAV, which is not installed")
@@ -228,6 +229,22 @@ def test_a_film_of_every_task(tmp_path: Path, task: str) -> None:
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["clip-predicted.jsonl", "clip-predicted.mp4"]
 
 
+def test_films_in_a_folder_are_found(tmp_path: Path) -> None:
+    """Beside images or alone; and a folder of neither is an error."""
+    for name in ("a.jpg", "more/b.png", "more/c.MP4", "d.mov", "notes.txt", "films/e.avi"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    images, films = find_files([tmp_path])
+    assert [file.name for file in images] == ["a.jpg", "b.png"]
+    assert [file.name for file in films] == ["d.mov", "e.avi", "c.MP4"]
+    assert find_files([tmp_path / "films"]) == ([], [tmp_path / "films" / "e.avi"])
+    assert find_files([tmp_path / "d.mov", tmp_path / "a.jpg"]) == ([tmp_path / "a.jpg"], [tmp_path / "d.mov"])
+    (tmp_path / "empty").mkdir()
+    for wrong, words in (("empty", "holds no images"), ("nowhere", "There is no")):
+        with pytest.raises(UsageError, match=words):
+            find_files([tmp_path / wrong])
+
+
 def test_nothing_is_left_where_nothing_can_be_read(tmp_path: Path) -> None:
     path = make(tmp_path / "clip.mp4", ((48, 64),) * 4, options={"movflags": "faststart"})
     data = path.read_bytes()
@@ -244,6 +261,15 @@ def test_times_that_stand_still_are_written_all_the_same(tmp_path: Path) -> None
             writer.add(np.zeros((33, 47, 3), dtype=np.uint8), seconds)
     frames = list(Film(tmp_path / "still.mp4"))
     assert len(frames) == 4 and frames[0].pixels.shape == (34, 48, 3)
+
+
+def test_an_odd_side_is_made_even_without_a_blur() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    even = _fitted(pixels, (6, 8))
+    assert (even[:5, :7] == pixels).all()
+    assert (even[5, :7] == pixels[4]).all() and (even[:5, 7] == pixels[:, 6]).all()
+    assert _fitted(pixels, (5, 7)).tolist() == pixels.tolist()
+    assert _fitted(np.full((4, 8, 3), 9, np.uint8), (8, 8))[2:6].tolist() == np.full((4, 8, 3), 9).tolist()
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from saccade.data.loader import Dataset, Loader
 from saccade.data.objects import Objects
 from saccade.data.source import Split
 from saccade.errors import UsageError
+from saccade.geometry import masks
 from saccade.geometry.view import View
 from saccade.recipes.fit_job import augmentation_of
 from saccade.structures import Batch, Instances, Preprocessing, joined
@@ -218,6 +219,21 @@ def test_two_images_in_one_have_the_things_of_both() -> None:
             assert value == round(100 + 100 * share)
             assert [target.labels.tolist() for target in mixed.targets] == [[0, 1], [1, 0]]
             assert mixed.targets[0].boxes.tolist() == [[0, 0, 10, 10], [1, 0, 10, 10]]
+
+
+def test_masks_grow_with_the_images_that_are_mixed() -> None:
+    """Runs know the size of their image, which is now that of the batch."""
+    size, whole = (20, 24), (32, 32)
+    flags = np.zeros(size, dtype=bool)
+    flags[5:9, 3:11] = True
+    target = Instances(
+        size, np.array([[3.0, 5, 11, 9]]), np.zeros(1, dtype=np.int64), masks=(masks.runs_from_bitmap(flags),)
+    )
+    batch = Batch(torch.zeros(1, 3, *whole, dtype=torch.uint8), [target], [View.identity(size)], ["a"])
+    mixed = mix_objects(batch, 1.5, np.random.default_rng(0)).targets[0]
+    assert mixed.masks is not None and mixed.masks[0] is not None
+    bitmap = masks.bitmap(mixed.masks[0], whole)
+    assert bitmap[:20, :24].tolist() == flags.tolist() and bitmap.sum() == flags.sum()
 
 
 def test_joining_what_does_not_belong_together() -> None:

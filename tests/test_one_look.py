@@ -15,11 +15,11 @@ from saccade.errors import UsageError
 from saccade.explain.fields import lattice_of
 from saccade.geometry.boxes import iou
 from saccade.layers.preprocess import Preprocess
-from saccade.models import create_model, create_task
+from saccade.models import create_model, create_task, on_paper
 from saccade.structures import Instances, Preprocessing, Size
 from saccade.tasks.detect import aligned, ssd, yolov1, yolov3
 from saccade.tasks.detect.one_look import OneLook
-from saccade.tasks.detect.select import select
+from saccade.tasks.detect.select import place_of, select
 from saccade.tasks.detect.task import Aim
 from saccade.training.loop import evaluate
 
@@ -232,6 +232,25 @@ def test_yolov1_knows_the_middle_of_every_cell() -> None:
     assert boxes[2].tolist() == pytest.approx([0, 72, 40, 108], rel=1e-5)
 
 
+def test_yolov1_of_two_numbers_below_zero_makes_nothing() -> None:
+    """Class and confidence: one of each kind, and both below 0, whose product would be 0.06."""
+    model = small("yolov1", 2)
+    said = yolov1.Grid(torch.full((1, 49, 2), -0.2), torch.full((1, 49, 2), -0.3), torch.full((1, 49, 2, 4), 0.5))
+    said.classes[0, 0, 1], said.confidence[0, 0, 0] = 0.8, 0.5
+    answers = answering(model, said).answers(torch.zeros(1, 3, 96, 96))
+    assert answers.scores[0, 0].tolist() == pytest.approx([0, 0.4])
+    assert answers.scores.sum().item() == pytest.approx(0.4)
+    assert answers.logits[0, 2].tolist() == pytest.approx([0.06, 0.06]), "to be explained they stay as they are"
+
+
+def test_the_boxes_of_a_new_yolov1_differ() -> None:
+    """Else the first would be responsible for all that there is, and the others never learn."""
+    model = small("yolov1").eval()
+    model.reset_head()
+    boxes = model(torch.randn(1, 3, 96, 96)).boxes[0]
+    assert (boxes[:, 0] != boxes[:, 1]).any(1).all()
+
+
 def test_yolov1_is_the_papers() -> None:
     """7 x 7 x 30 numbers from 24 convolutions and two full connections."""
     with torch.device("meta"):
@@ -294,6 +313,27 @@ def test_yolov3_two_things_on_one_anchor() -> None:
     truths = torch.tensor([[2.0, 2, 15, 21], [1.0, 2, 15, 22]])
     given = yolov3.assign(cells, truths)
     assert given.truths.tolist() == [1], "the likelier in shape has it"
+    # It is called both, as both are likest to it; what has it as a further anchor alone is not.
+    assert sorted(given.named.T.tolist()) == [[0, 0], [0, 1]]
+    one, other = [2.0, 2, 15, 21], [3.0, 3, 11, 12]
+    anchors = [(8, 9), (13, 19), (30, 30), (40, 40), (50, 50), (60, 60)]
+    cells, _ = small("yolov3_tiny", anchors=anchors)(torch.zeros(1, 3, 64, 64))
+    given = yolov3.assign(cells, torch.tensor([one, other]), 0.2)
+    assert {(int(given.truths[row]), truth) for row, truth in given.named.T.tolist()} == {(0, 0), (1, 1)}
+
+
+def test_yolov3_may_call_a_thing_two_names() -> None:
+    """A woman is a person too (section 2.2)."""
+    model, size = small("yolov3_tiny"), (64, 64)
+    cells, said = model(torch.zeros(1, 3, *size))
+    said = torch.zeros_like(said)
+    boxes = [[2.0, 2, 15, 21]] * 2
+    place = int(yolov3.assign(cells, torch.tensor(boxes)).places[0])
+    said[0, place, 5:] = torch.tensor([1.0, 2.0, 3.0])
+    answering(model, (cells, said))
+    got = model.losses(torch.zeros(1, 3, *size), [size], [truth_of(boxes, [0, 1], size)])["class"]
+    by_hand = math.log(1 + math.exp(-1)) + math.log(1 + math.exp(-2)) + math.log(1 + math.exp(3))
+    assert got.item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_a_thing_may_have_several_anchors() -> None:
@@ -487,6 +527,16 @@ def test_distances_are_means_and_learnt_as_shares() -> None:
     assert aligned.boxes_at(at, torch.tensor([[2.25, 2.0, 2.0, 0.0]]))[0].tolist() == truth[0].tolist()
 
 
+def test_distances_keep_their_digits_in_mixed_precision() -> None:
+    """Between 8 and 16 a bfloat16 has but every sixteenth."""
+    logits = torch.zeros(1, 4, aligned.BINS)
+    logits[..., 9], logits[..., 10] = 30.0, 30.0 + math.log(0.03 / 0.97)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = aligned.expected(logits.flatten(1))
+    assert got.dtype == torch.float32
+    assert got[0].tolist() == pytest.approx([9.03] * 4, abs=1e-5)
+
+
 # --- all of them ------------------------------------------------------------------------------------------------------
 
 
@@ -589,6 +639,19 @@ def test_what_cannot_be_built() -> None:
         create_model("yolov3_tiny", 3, anchors=[(3, 4)])
     with pytest.raises(UsageError, match=r"needs maps of strides \(8, 16, 32\)"):
         create_model("yolov3", 3, backbone="vgg11")
+    with pytest.raises(UsageError, match="anchors must go from small to large"):
+        create_model("yolov3_tiny", 3, anchors=ANCHORS[::-1])
+    with pytest.raises(UsageError, match="giou must be at least 0, got nan"):
+        create_model("yolov3_tiny", 3, giou=math.nan)
+    for options in ({"smallest": 0.0}, {"smallest": -0.1}, {"smallest": 0.9, "largest": 0.1}):
+        with pytest.raises(UsageError, match="smallest must lie above 0 and be at most largest"):
+            create_model("ssd", 3, **options)
+    for options in ({"count": 0}, {"side": 0}):
+        with pytest.raises(UsageError, match="count and side must be at least 1"):
+            create_model("ssd", 3, **options)
+    for options in ({"giou": "3"}, {"several": None}, {"anchors": 3}):
+        with pytest.raises(UsageError, match=r"yolov3_tiny cannot be built with network="):
+            on_paper("yolov3_tiny", options)
     with pytest.raises(UsageError, match="needs maps of strides 8 to 32"):
         create_model("aligned", 3, backbone="resnet20_cifar")
 
@@ -623,6 +686,15 @@ def test_the_loss_of_a_batch_is_made_of_those_of_its_images(name: str) -> None:
     for part, value in together.items():
         expected = sum(weight * own[part].item() for weight, own in zip(weights, alone, strict=True))
         assert value.item() == pytest.approx(expected, rel=1e-4), part
+
+
+def test_the_nearest_place_is_asked_where_none_overlaps() -> None:
+    """The generalised IoU of the first box is -0.93, -0.30 and -0.16 in one image, -0.95, -0.91, -0.99 in the other."""
+    boxes = torch.tensor(
+        [[[0.0, 0, 10, 10], [40, 40, 50, 50], [44, 44, 60, 60]], [[0, 0, 10, 10], [8, 8, 20, 20], [90.0] * 4]]
+    )
+    assert place_of(torch.tensor([52.0, 40, 56, 43]), boxes).tolist() == [2, 1]
+    assert place_of(torch.tensor([45.0, 45, 60, 60]), boxes).tolist() == [2, 1]
 
 
 def test_select_leaves_classes_alone_and_keeps_the_best() -> None:

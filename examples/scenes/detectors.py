@@ -44,6 +44,8 @@ AVERAGED: dict[str, Any] = {"learning_rate": 1e-3, "ema": 0.998}
 TWO_STAGES: dict[str, Any] = PRETRAINED | AVERAGED | {"size": 192}
 PYRAMID = MOBILE | {"width": 64, "hidden": 256, "smallest": 24, "sampled": 64}
 ENDS = {"sampled": 48, "margin": 0.15, "overlap": 0.7, "batch_norm": True, "rescore": True, "smooth": 3.0}
+# Its map of stride 16 and the stride of 2 behind it make just the 7 x 7 cells.
+GRID = {"backbone": "squeezenet1_0", "width": 256, "hidden": 1024, "dropout": 0.2}
 MORE = {"several": 0.3, "giou": 3.0}
 TINY: dict[str, Any] = AVERAGED | {"learning_rate": 2e-3, "weight_decay": 0.05, "batch_size": 8, "network": MORE}
 
@@ -65,7 +67,7 @@ ENTRIES = {
         | {"learning_rate": 2e-3, "network": PYRAMID | ENDS}
         | {"augmentation": SAME["augmentation"] | {"shear": 0}},
     ),
-    "yolov1": Entry(18, PRETRAINED | AVERAGED | {"network": MOBILE}),
+    "yolov1": Entry(20, PRETRAINED | AVERAGED | {"learning_rate": 1e-4, "network": GRID}),
     "yolov3": Entry(11, PRETRAINED | AVERAGED | {"network": MOBILE | MORE}),
     "yolov3_tiny": Entry(27, TINY),
     "ssd": Entry(16, PRETRAINED | AVERAGED | {"batch_size": 8, "network": SQUEEZED}),

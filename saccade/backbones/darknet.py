@@ -44,10 +44,7 @@ class Residual(nn.Module):
 
 
 class Darknet(Backbone):
-    """Stages one after the other, the map of each, and a 1 x 1 convolution for the classes.
-
-    input_size  of the classifier
-    """
+    """Stages one after the other, the map of each, and a 1 x 1 convolution for the classes."""
 
     last_layers = ("classifier",)
 
@@ -103,7 +100,7 @@ def darknet_tiny(num_classes: int = 1000, in_channels: int = 3) -> Darknet:
 
 
 def extraction(num_classes: int = 1000, in_channels: int = 3) -> Darknet:
-    """The first 20 convolutions of YOLO's 24 (figure 3). A pooling ends each stage but the last."""
+    """The first 20 convolutions of YOLO's 24 (figure 3). A pooling begins each stage but the first."""
     stages = [
         nn.Sequential(Layer(in_channels, 64, 7, 2)),
         nn.Sequential(nn.MaxPool2d(2), Layer(64, 192, 3)),

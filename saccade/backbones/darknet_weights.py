@@ -6,6 +6,7 @@ a batch norm follows, that norm's bias, weight, mean and variance instead, and t
 """
 
 import math
+import re
 import struct
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from saccade.backbones.darknet import EPSILON
+from saccade.backbones.darknet import EPSILON, Darknet
 from saccade.errors import SaccadeError
 
 State = dict[str, Tensor]
@@ -22,7 +23,7 @@ State = dict[str, Tensor]
 
 def is_darknet(path: Path) -> bool:
     """Whether a file's name is that of such weights: NAME.weights, or NAME.conv.74 of the first 74 layers."""
-    return path.suffix == ".weights" or ".conv." in path.name
+    return path.suffix == ".weights" or re.search(r"\.conv\.\d+$", path.name) is not None
 
 
 def read_values(path: Path) -> Tensor:
@@ -42,11 +43,12 @@ def read_values(path: Path) -> Tensor:
     return torch.from_numpy(np.frombuffer(data, "<f4", offset=header).astype(np.float32))
 
 
-def named(values: Tensor, model: Any, trunk: nn.Module, path: Path) -> State:
-    """The numbers under the names of the network, or of its backbone where they are only that.
+def named(values: Tensor, model: Any, trunk: Darknet, path: Path) -> State:
+    """The numbers under the names of the network, or of its backbone where they are only that, or that and ImageNet's
+    1,000 classes.
 
-    model  its modules stand in the order of its Darknet configuration; `last_layers` name the classes, and
-           `outputs(num_classes)` is how many channels each of them has
+    model  `last_layers` name its classes. Where there are files of all of it, its modules stand in the order of its
+           Darknet configuration, and `outputs(num_classes)` is how many channels each of the last layers has
     trunk  its backbone
 
     The file may be for other classes than the network: then its last layers have other shapes.
@@ -63,13 +65,15 @@ def named(values: Tensor, model: Any, trunk: nn.Module, path: Path) -> State:
         return _cut(values, own, {})
     outputs = (len(values) - rest) // inputs if inputs else 0
     # Of a detector not any number of answers makes sense.
-    sensible = any(model.outputs(classes) == outputs for classes in range(1, outputs + 1))
+    sensible = hasattr(model, "outputs") and any(model.outputs(classes) == outputs for classes in range(1, outputs + 1))
     if sensible and rest + outputs * inputs == len(values):
         return _cut(values, layers, dict.fromkeys(last, outputs))
     whole, half = (sum(layer.numbers for layer in some) for some in (layers, own))
+    if len(values) == half + 1000 * (trunk.channels[-1] + 1):
+        return _cut(values, own, {})
     raise SaccadeError(
         f"{path} has {len(values):,} numbers, but this network takes {whole:,}, and its backbone alone {half:,}: the "
-        f"file was cut short, or is for another network"
+        f"file was cut short, or is for another network or another in_channels"
     )
 
 

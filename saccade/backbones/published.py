@@ -38,6 +38,8 @@ class Published:
 
 
 INCEPTION = (0.5, 0.5, 0.5)
+# Darknet's networks take pixels from 0 to 1 as they are.
+DARKNET = replace(Preprocessing.whole(416, 416), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 SSD_MEAN = (0.48235, 0.45882, 0.40784)
 
 
@@ -118,13 +120,12 @@ def _detector(file: str, **results: float) -> Published:
 
 
 def _darknet(file: str, sha256: str, **results: float) -> Published:
-    """A file of Darknet's, trained on COCO; its networks take pixels from 0 to 1 as they are."""
-    plain = replace(Preprocessing.whole(416, 416), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    """A file of Darknet's, trained on COCO."""
     return Published(
         url=f"https://pjreddie.com/media/files/{file}",
         sha256=sha256,
         licence="public domain (Darknet); COCO terms",
-        preprocessing=plain,
+        preprocessing=DARKNET,
         classes="coco_80",
         results={f"box/{name}": value for name, value in results.items()},
     )

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from saccade.backbones.darknet_weights import is_darknet
-from saccade.backbones.published import WEIGHTS, Published, State
+from saccade.backbones.published import DARKNET, WEIGHTS, Published, State
 from saccade.errors import SaccadeError, UsageError, unknown
 from saccade.progress import Progress
 from saccade.structures import Preprocessing
@@ -158,7 +158,7 @@ def cache_folder() -> Path:
 
 def _described(path: Path, published: Published | None) -> Weights:
     """The file with its preprocessing: its own metadata first, then the table's."""
-    preprocessing = published.preprocessing if published else None
+    preprocessing = published.preprocessing if published else DARKNET if is_darknet(path) else None
     if path.suffix == ".safetensors":
         own = _metadata(path).get("preprocessing")
         preprocessing = _preprocessing(path, own) if own else preprocessing

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def predict(
     run: Annotated[str, typer.Argument(help="A run directory; with --weights a name that `saccade models` lists.")],
-    paths: Annotated[list[Path], typer.Argument(help="Images, films, or folders of images.")],
+    paths: Annotated[list[Path], typer.Argument(help="Images, films, or folders of these.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes or things to name.")] = 5,
     score: Annotated[float, typer.Option(min=0, max=1, help="Detectors: leave out what is less sure than this.")] = 0.5,
     out: Annotated[
@@ -41,13 +41,11 @@ def predict(
 
     from saccade.cli.printing import print_json
     from saccade.data.decode import DecodeError
-    from saccade.data.film import FILMS
     from saccade.predict import load
-    from saccade.recipes.predict import Drawn, as_dict, find_images, in_words, predict_all
+    from saccade.recipes.predict import Drawn, as_dict, find_files, in_words, predict_all
     from saccade.structures import Classification, ColourMap
 
-    films = [path for path in paths if path.suffix.lower() in FILMS and path.is_file()]
-    files = find_images([path for path in paths if path not in films])
+    files, films = find_files(paths)
     if films:
         from saccade.recipes.predict_film import check_places
 

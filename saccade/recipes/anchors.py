@@ -33,7 +33,7 @@ def find_anchors(
 
 
 def sides_of(split: Split, preprocessing: Preprocessing) -> np.ndarray:
-    """Widths and heights [N, 2] of all boxes as a network sees them, pixels of its input."""
+    """Widths and heights [N, 2] of the boxes there are to learn from as a network sees them, pixels of its input."""
     objects = split.objects
     if objects is None:
         raise DataError("this data does not say where things are; anchors are shapes of boxes")
@@ -43,4 +43,4 @@ def sides_of(split: Split, preprocessing: Preprocessing) -> np.ndarray:
         size = (int(known[0]), int(known[1])) if known.all() else split.open(index).size
         view = preprocessing.view(size)
         scales[index] = view.size[1] / size[1], view.size[0] / size[0]
-    return sides * scales.repeat(np.diff(objects.starts), axis=0)
+    return (sides * scales.repeat(np.diff(objects.starts), axis=0))[~(objects.crowd | objects.difficult)]

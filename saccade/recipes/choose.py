@@ -100,7 +100,8 @@ def _detector(train: Split, objects: Objects, weights: str | Path | None, adapt:
     names = ON_A_GPU if torch.accelerator.is_available() else ON_A_PROCESSOR
     near = [name for name in names if at_hand(name, "imagenet")]
     if adapt == "scratch" or (weights is None and not near and adapt is None):
-        reason = "scratch was asked for" if adapt else "no weights are at hand; --weights coco fetches some"
+        fetched = "imagenet" if one_look else "coco"
+        reason = "scratch was asked for" if adapt else f"no weights are at hand; --weights {fetched} fetches some"
         return Choice(
             model, None, "scratch", f"{seen}: {reason}", {"backbone": "mobilenet_v2" if one_look else "resnet18"}
         )

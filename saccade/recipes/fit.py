@@ -168,7 +168,7 @@ def fit(
         display.say(f"note: {note}")
     skeleton = skeleton_of(source) if "num_keypoints" in options_of(model) else None
     built |= {"num_keypoints": len(skeleton.names)} if skeleton else {}
-    built |= anchors_for(model, weights, built, source.splits["train"], config, display)
+    built |= anchors_for(model, found, built, source.splits["train"], config, display)
     config = config.model_copy(update={"augmentation": augmentation_for(config, source.splits["train"], task)})
     torch.manual_seed(keyed.seed(config.seed, "weights"))
     network = network_for(model, len(classes), found, adapt, config, built)

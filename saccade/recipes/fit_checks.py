@@ -191,8 +191,9 @@ def check_sizes(network: Model, preprocessing: Preprocessing, scales: tuple[floa
         try:
             network.eval()(torch.zeros(1, preprocessing.channels, height, width))
         except RuntimeError as error:
+            narrower = "" if scales == (1.0, 1.0) else ", or a narrower multi_scale"
             raise UsageError(
-                f"the network cannot look at {height} x {width} pixels; choose a larger size ({error})"
+                f"the network cannot look at {height} x {width} pixels; choose a larger size{narrower} ({error})"
             ) from None
 
 

@@ -1,16 +1,15 @@
 """What a training is made of: the network, how its images are prepared and varied, loaders, optimiser."""
 
 import hashlib
+import inspect
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 
-from saccade.backbones.published import WEIGHTS
 from saccade.backbones.stages import stages_of
 from saccade.backbones.weights import Weights
 from saccade.checkpoint import Card
@@ -21,7 +20,7 @@ from saccade.data.policies import POLICIES
 from saccade.data.source import Source, Split, content_of, labels_of, maps_of
 from saccade.errors import UsageError
 from saccade.layers.preprocess import Preprocess
-from saccade.models import Model, builder, create_model, create_probe, create_task, options_of
+from saccade.models import Model, builder, create_model, create_probe, create_task, is_whole, on_paper, options_of
 from saccade.recipes.anchors import sides_of
 from saccade.structures import Preprocessing
 from saccade.tasks.contract import Task
@@ -56,12 +55,23 @@ def augmentation_for(config: Config, train: Split, task: str) -> Augmentation | 
 def network_for(
     name: str, classes: int, found: Weights | None, adapt: str, config: Config, built: dict[str, Any]
 ) -> Model:
-    channels = found.preprocessing.channels if found and found.preprocessing else built.pop("in_channels", None)
+    channels = built.pop("in_channels", None)
+    if channels not in (None, 1, 3):
+        raise UsageError(f"network={{in_channels={channels}}}: images are read in colour, 3 channels, or grey, 1")
+    if found and found.preprocessing:
+        if channels not in (None, found.preprocessing.channels):
+            raise UsageError(
+                f"network={{in_channels={channels}}}: the weights are for {found.preprocessing.channels} channels"
+            )
+        channels = found.preprocessing.channels
     if adapt == "probe":
         return create_probe(name, classes, found, channels, config.layer)
     for option, value in built.items():
-        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-            raise UsageError(f"network={{{option}={value}}}: expected a whole number of at least 1")
+        usual = inspect.signature(builder(name)).parameters[option].default
+        # What is 0 unless it is said otherwise, and what is no whole number, may be 0.
+        least = 0 if usual == 0 or isinstance(usual, float) else 1
+        if isinstance(value, int) and not isinstance(value, bool) and value < least:
+            raise UsageError(f"network={{{option}={value}}}: expected a whole number of at least {least}")
     try:
         return create_model(name, classes, weights=found, in_channels=channels, **built)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
@@ -69,19 +79,21 @@ def network_for(
 
 
 def anchors_for(
-    name: str, weights: str | Path | None, built: dict[str, Any], train: Split, config: Config, display: Display
+    name: str, found: Weights | None, built: dict[str, Any], train: Split, config: Config, display: Display
 ) -> dict[str, Any]:
-    """Anchors that fit the data, for a network that takes some, has learnt none, and was given none."""
-    if "anchors" not in options_of(name) or "anchors" in built or str(weights) in WEIGHTS.get(name, {}):
+    """Anchors that fit the data, for a network that takes some, has learnt with none, and was given none."""
+    if "anchors" not in options_of(name) or "anchors" in built:
         return {}
-    with torch.device("meta"):
-        network = builder(name)(**built)
+    network = on_paper(name, built)
     assert isinstance(network, YOLOv3)
+    if found is not None and is_whole(network, found):
+        display.say("anchors: the published ones, which these weights are taken to have learnt with")
+        return {}
     own = network.standard_preprocessing()
     sides = sides_of(train, own if config.size is None else own.scaled_to(config.size))
-    found = cluster(sides, sum(map(len, network.anchors)))
-    shapes = as_settings(found.shapes)
-    display.say(f"anchors for these boxes, {100 * found.overlaps.mean():.0f} % overlap on average: {shapes}")
+    best = cluster(sides, sum(map(len, network.anchors)))
+    shapes = as_settings(best.shapes)
+    display.say(f"anchors for these boxes, {100 * best.overlaps.mean():.0f} % overlap on average: {shapes}")
     return {"anchors": shapes}
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from saccade import checkpoint
 from saccade.checkpoint import Card
 from saccade.data.decode import SUFFIXES, DecodeError, FilePicture
+from saccade.data.film import FILMS
 from saccade.data.formats.coco_found import annotation_of, encode
 from saccade.data.formats.mask_classes import classes_file
 from saccade.errors import UsageError
@@ -46,6 +47,18 @@ def predict_all(run: str | Path | Predictor, paths: Sequence[Path]) -> Iterator[
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """The images themselves, and those in the folders. Raises UsageError as `predict_all`."""
     return [file for path in paths for file in _images(path)]
+
+
+def find_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The images and the films, and those in the folders. Raises UsageError where a path or folder is neither."""
+    inside = [[path] if path.is_file() else sorted(path.rglob("*")) for path in paths]
+    films = [[file for file in files if file.suffix.lower() in FILMS and file.is_file()] for files in inside]
+    pictures = [
+        path
+        for path, own in zip(paths, films, strict=True)
+        if not own or (path.is_dir() and any(file.suffix.lower() in SUFFIXES for file in path.rglob("*")))
+    ]
+    return find_images(pictures), [file for own in films for file in own]
 
 
 def in_words(prediction: Prediction, classes: Sequence[str], top: int = 5, sure: float = 0.5) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from saccade.checkpoint import Card
 from saccade.data.decode import DecodeError
 from saccade.data.film import Film, Frame
-from saccade.errors import UsageError
+from saccade.errors import SaccadeError, UsageError
 from saccade.geometry.view import Size, View
 from saccade.predict import Predictor
 from saccade.progress import Progress
@@ -20,7 +20,9 @@ from saccade.recipes.predict import as_dict, drawn_on
 from saccade.structures import Prediction
 
 TICKS = 1000  # a second, of the times of the frames that are written
+CODECS = ("libx264", "libopenh264", "mpeg4")  # the best first
 FASTEST = 240  # frames a second; where a file says more it does not know, and a player would lose the last one
+SLOWEST = Fraction(1, TICKS)  # and less than that could not be written
 
 
 class Frames(Protocol):
@@ -148,7 +150,7 @@ class Writer:
     """
 
     def __init__(self, path: Path, rate: Fraction | None) -> None:
-        self.path, self.rate = path, rate if rate and rate <= FASTEST else Fraction(25)
+        self.path, self.rate = path, rate if rate and SLOWEST <= rate <= FASTEST else Fraction(25)
         self.size: Size | None = None
         self._last = -1
 
@@ -166,7 +168,7 @@ class Writer:
             self._begin((pixels.shape[0], pixels.shape[1]))
         assert self.size is not None
         if pixels.shape[:2] != self.size:
-            pixels = View.identity((pixels.shape[0], pixels.shape[1])).letterboxed(self.size).apply(pixels)
+            pixels = _fitted(pixels, self.size)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         # Times that stand still or go back, as damaged films have them, would be refused.
         self._last = max(round(seconds * TICKS), self._last + 1)
@@ -178,7 +180,9 @@ class Writer:
 
         # What players can show has even sides.
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-        codec = next(name for name in ("libx264", "libopenh264", "mpeg4") if name in av.codecs_available)
+        codec = next((name for name in CODECS if name in av.codecs_available), None)
+        if codec is None:
+            raise SaccadeError(f"this PyAV can write none of {', '.join(CODECS)}; install another: pip install av")
         # PyAV's types say that it may be sound.
         self._stream: Any = self._container.add_stream(codec, rate=self.rate.limit_denominator(TICKS))
         self._stream.height, self._stream.width = self.size
@@ -193,3 +197,11 @@ class Writer:
         if self.size is not None and kind is None:
             self._container.mux(self._stream.encode(None))
         self._container.close()
+
+
+def _fitted(pixels: np.ndarray, size: Size) -> np.ndarray:
+    """[H, W, 3] uint8 inside (height, width). Where but one row or column is missing, the last one comes twice."""
+    lacking = size[0] - pixels.shape[0], size[1] - pixels.shape[1]
+    if set(lacking) <= {0, 1}:
+        return np.pad(pixels, ((0, lacking[0]), (0, lacking[1]), (0, 0)), mode="edge")
+    return View.identity((pixels.shape[0], pixels.shape[1])).letterboxed(size).apply(pixels)

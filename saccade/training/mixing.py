@@ -54,7 +54,7 @@ def mix_objects(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
     share, size = float(rng.beta(alpha, alpha)), (batch.images.shape[2], batch.images.shape[3])
     partner = rng.permutation(len(batch))
     images = _blended(batch.images, torch.from_numpy(partner).to(batch.images.device), share)
-    own = [replace(target, size=size) for target in batch.targets]
+    own = [target.padded(size) for target in batch.targets]
     pairs = zip(own, partner, strict=True)
     targets = [one if place == other else joined([one, own[other]]) for place, (one, other) in enumerate(pairs)]
     return replace(batch, images=images, targets=targets, views=[replace(view, size=size) for view in batch.views])

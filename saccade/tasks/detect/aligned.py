@@ -156,7 +156,8 @@ def expected(distances: Tensor) -> Tensor:
     """Distances [..., 4] in strides, the means of the distributions whose logits are [..., 4 * BINS] (Li et al. 2020,
     equation 5)."""
     shares = distances.float().unflatten(-1, (4, BINS)).softmax(-1)
-    return shares @ torch.arange(BINS, dtype=torch.float32, device=distances.device)
+    # A product of matrices would be one of few digits under autocast.
+    return (shares * torch.arange(BINS, dtype=torch.float32, device=distances.device)).sum(-1)
 
 
 def boxes_at(places: Places, distances: Tensor) -> Tensor:
@@ -234,6 +235,7 @@ class Aligned(OneLook):
     places  of which maps of the backbone, fine to coarse
     """
 
+    last_layers = ("heads.0.classes", "heads.1.classes", "heads.2.classes")
     overlap = 0.6  # of two boxes of a class (TOOD's published code)
     input_size = (320, 320)
     recipe: ClassVar[Mapping[str, Any]] = {
@@ -258,8 +260,6 @@ class Aligned(OneLook):
         self.heads = nn.ModuleList(Head(width, depth, full, num_classes) for _ in self.levels)
         self.num_classes, self.in_channels = num_classes, body.in_channels
 
-    last_layers = ("heads.0.classes", "heads.1.classes", "heads.2.classes")
-
     @property
     def trunk(self) -> Backbone:
         return self.backbone
@@ -280,7 +280,8 @@ class Aligned(OneLook):
 
     def losses(self, inputs: Tensor, sizes: Sequence[Size], truths: Sequence[Instances]) -> dict[str, Tensor]:
         """TOOD's equations 6 and 8, the second with generalised IoU, and the distribution focal loss (Li et al. 2020,
-        equation 6); each divided by the sum of the scores that the places should have."""
+        equation 6); each divided by the sum of the scores that the places should have. How much a place counts in the
+        first is taken as given, as in TOOD's published code: nothing is learnt by counting less."""
         places, logits, distances = self(inputs)
         boxes = boxes_at(places, expected(distances))
         wanted = torch.zeros_like(logits)

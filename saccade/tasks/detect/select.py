@@ -45,10 +45,10 @@ def select(
 
 
 def place_of(box: Tensor, boxes: Tensor) -> Tensor:
-    """Which of the boxes of each image lies most like one box, [B] int64.
+    """Which of the boxes of each image lies most like one box, or nearest where none overlaps it, [B] int64.
 
     box    [4] xyxy
     boxes  [B, N, 4] xyxy, the same pixels
     """
     with torch.no_grad():
-        return geometry.paired_iou(boxes, box.to(boxes)).argmax(dim=1)
+        return geometry.paired_giou(boxes, box.to(boxes)).argmax(dim=1)

@@ -98,7 +98,7 @@ def match_defaults(defaults: Tensor, truths: Tensor) -> Tensor:
     truths    [M, 4] xyxy
 
     First every truth gets the box that overlaps it best, as in MultiBox: where that is taken, the best that is left.
-    Then every other box whose overlap with some truth is above a half stands for that.
+    Then every other box whose overlap with some truth is a half or more stands for that.
     """
     matches = match(defaults, truths, THING, THING)
     if not len(truths):
@@ -399,6 +399,10 @@ def ssd(
     neck             as of `WithExtras`
     encoder_options  what the backbone's builder takes besides
     """
+    if not 0 < smallest <= largest:
+        raise UsageError(f"smallest must lie above 0 and be at most largest, got {smallest:g} and {largest:g}")
+    if min(count, side) < 1:
+        raise UsageError(f"count and side must be at least 1, got {count} and {side}")
     body = WithExtras(encoder(backbone, in_channels, **dict(encoder_options or {})), finest, count, width, neck)
     total = len(body.channels)
     step = (largest - smallest) / max(1, total - 1)

@@ -65,16 +65,24 @@ class YOLOv1(OneLook):
         )
         # As large as the grid for inputs of 64 pixels a cell; for others it makes them so.
         self.pool = nn.AdaptiveAvgPool2d(cells)
-        answers = nn.Linear(hidden, cells * cells * (5 * boxes + num_classes))
-        nn.init.normal_(answers.weight, std=0.01)
-        nn.init.zeros_(answers.bias)
         self.connected = nn.Sequential(
-            nn.Linear(width * cells * cells, hidden), nn.LeakyReLU(SLOPE), nn.Dropout(dropout), answers
+            nn.Linear(width * cells * cells, hidden),
+            nn.LeakyReLU(SLOPE),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, cells * cells * (5 * boxes + num_classes)),
         )
+        self.reset_head()
 
     @property
     def trunk(self) -> Backbone:
         return self.backbone
+
+    def reset_head(self, prefixes: Sequence[str] | None = None) -> None:
+        """Not at zero: the boxes of a cell would be one and the same, and only the first of them would ever learn."""
+        for name in self.last_layers if prefixes is None else prefixes:
+            layer = self.get_submodule(name)
+            nn.init.normal_(layer.get_parameter("weight"), std=0.01)
+            nn.init.zeros_(layer.get_parameter("bias"))
 
     def forward(self, inputs: Tensor) -> Grid:
         numbers = self.connected(self.pool(self.extra(self.backbone.maps(inputs)[-1])).flatten(1)).float()
@@ -93,11 +101,13 @@ class YOLOv1(OneLook):
         return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
 
     def answers(self, inputs: Tensor) -> Answers:
-        """Section 2.3: a class's probability times the confidence of the box."""
+        """Section 2.3: a class's probability times the confidence of the box. Both are learnt as numbers, and may lie
+        outside of [0, 1]: two below 0 would make a thing of nothing."""
         said, size = self(inputs), (inputs.shape[2], inputs.shape[3])
         boxes = boxes_of(said.boxes, size, self.cells).flatten(1, 2)
-        scores = (said.classes[:, :, None] * said.confidence[..., None]).flatten(1, 2)
-        return Answers(boxes, scores, scores.clamp(0, 1))
+        classes, confidence = said.classes[:, :, None], said.confidence[..., None]
+        scores = classes.clamp(0, 1) * confidence.clamp(0, 1)
+        return Answers(boxes, (classes * confidence).flatten(1, 2), scores.flatten(1, 2))
 
     def standard_preprocessing(self) -> Preprocessing:
         """All of the image, stretched to 448 x 448."""

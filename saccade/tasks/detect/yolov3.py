@@ -10,6 +10,7 @@ State-dict keys are ours; layers stand in the order of the published configurati
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -45,6 +46,7 @@ COCO: tuple[Shape, ...] = (
 # map, by mistake; its weights can be used with these alone.
 COCO_TINY: tuple[Shape, ...] = ((23, 27), (37, 58), (81, 82), (81, 82), (135, 169), (344, 319))
 EACH = 3  # anchors a map
+PRIOR = 0.01  # how likely there is a thing, to begin with
 IGNORED = 0.5  # overlap with a thing from which on an anchor that is not its own is left in peace (section 2.1)
 
 
@@ -70,11 +72,13 @@ class Assigned(NamedTuple):
     truths   [P] int64: which thing
     targets  [P, 4] float32: where in the cell the middle lies (x, y in [0, 1]), and the logarithm of how many times as
              wide and high as its anchor the thing is
+    named    [2, Q] int64: which of the P, and which thing it is called: its own, and others whose best it is as well
     """
 
     places: Tensor
     truths: Tensor
     targets: Tensor
+    named: Tensor
 
 
 def begin(answers: nn.Conv2d) -> None:
@@ -83,7 +87,7 @@ def begin(answers: nn.Conv2d) -> None:
     assert answers.bias is not None
     nn.init.zeros_(answers.bias)
     with torch.no_grad():
-        answers.bias.view(EACH, -1)[:, 4] = -math.log(99)
+        answers.bias.view(EACH, -1)[:, 4] = -math.log((1 - PRIOR) / PRIOR)
 
 
 class Scale(nn.Module):
@@ -132,6 +136,7 @@ class YOLOv3(OneLook):
 
     last_layers = ("scales.0.answers", "scales.1.answers", "scales.2.answers")
     overlap, sure = 0.45, 0.005  # the published code's
+    before = 1000  # at the start all anchors are about as sure as that
     input_size = (416, 416)
 
     def __init__(
@@ -147,7 +152,7 @@ class YOLOv3(OneLook):
         super().__init__()
         if not 0 < several <= 1:
             raise UsageError(f"several must lie above 0 and be at most 1, got {several:g}")
-        if giou < 0:
+        if not giou >= 0:
             raise UsageError(f"giou must be at least 0, got {giou:g}")
         # Of several maps with one stride the last knows most.
         places = {stride: place for place, stride in enumerate(body.strides) if stride in strides}
@@ -160,6 +165,12 @@ class YOLOv3(OneLook):
                 f"expected {EACH * len(strides)} anchors, (width, height) in pixels, {EACH} for each of {len(strides)} "
                 f"maps, but got {list(anchors)}; saccade anchors DATA finds some"
             )
+        areas = [
+            sum(width * height for width, height in anchors[start : start + EACH])
+            for start in range(0, len(anchors), EACH)
+        ]
+        if areas != sorted(areas):
+            raise UsageError(f"anchors must go from small to large, {EACH} for each map, but got {list(anchors)}")
         self.backbone, self.num_classes, self.in_channels = body, num_classes, body.in_channels
         self.several, self.giou = several, giou
         self.strides = tuple(sorted(strides, reverse=True))
@@ -218,8 +229,9 @@ class YOLOv3(OneLook):
             targets.append(given.targets)
             if self.giou:
                 overlaps.append(paired_giou(boxes[image, given.places], own[given.truths]))
-            labels = torch.as_tensor(truth.labels, device=said.device)[given.truths]
-            kinds.append(F.one_hot(labels, self.num_classes).float())
+            kind = said.new_zeros(len(given.places), self.num_classes)
+            kind[given.named[0], torch.as_tensor(truth.labels, device=said.device)[given.named[1]]] = 1
+            kinds.append(kind)
             sides = own[given.truths, 2:] - own[given.truths, :2]
             weights.append(2 - sides.prod(1) / image_area)
         found, target, weight = torch.cat(answers), torch.cat(targets), torch.cat(weights)[:, None]
@@ -281,12 +293,14 @@ def assign(cells: Cells, truths: Tensor, several: float = 1.0) -> Assigned:
     truths   [M, 4] xyxy, pixels of the input
     several  overlap in shape above which a thing has further anchors, in its cells of all maps
 
-    Where two things would have one and the same anchor, the one whose best it is has it, or the likelier in shape.
+    Where two things would have one and the same anchor, the one whose best it is has it, or the likelier in shape;
+    where it is the best of both, it is called both (section 2.2: a thing may be a woman and a person). Of two anchors
+    of one shape on two maps, as `COCO_TINY` has them, the coarser map's is taken.
     """
     sides, middles = truths[:, 2:] - truths[:, :2], (truths[:, :2] + truths[:, 2:]) / 2
     if not len(truths):
         nothing = torch.zeros(0, dtype=torch.int64, device=truths.device)
-        return Assigned(nothing, nothing, truths.new_zeros(0, 4))
+        return Assigned(nothing, nothing, truths.new_zeros(0, 4), nothing.expand(2, 0))
     # Of each map its first cell's anchors, which are those of all its cells.
     sizes = [rows * columns * EACH for _, rows, columns in cells.maps]
     begins = [sum(sizes[:number]) for number in range(len(sizes))]
@@ -300,19 +314,24 @@ def assign(cells: Cells, truths: Tensor, several: float = 1.0) -> Assigned:
         for kind, overlap in enumerate(row)
         if kind == best or overlap > several
     ]
-    taken = {}
+    taken, best_of, at_once = {}, defaultdict(list), middles.tolist()
     # From the worst to the best, so that the best has the last word.
-    for _, _, truth, kind in sorted(pairs):
+    for is_best, _, truth, kind in sorted(pairs):
         which, anchor = divmod(kind, EACH)
         stride, rows, columns = cells.maps[which]
-        x, y = middles[truth].tolist()
+        x, y = at_once[truth]
         row, column = (min(max(int(at // stride), 0), count - 1) for at, count in ((y, rows), (x, columns)))
-        taken[begins[which] + (row * columns + column) * EACH + anchor] = truth
+        place = begins[which] + (row * columns + column) * EACH + anchor
+        taken[place] = truth
+        if is_best:
+            best_of[place].append(truth)
+    named = [(row, truth) for row, (place, own) in enumerate(taken.items()) for truth in {own, *best_of[place]}]
     place = torch.tensor(list(taken), device=truths.device)
     which = torch.tensor(list(taken.values()), device=truths.device)
     inside = (middles[which] - cells.corners[place]) / cells.strides[place, None]
     times = (sides[which] / cells.shapes[place]).log()
-    return Assigned(place, which, torch.cat([inside.clamp(0, 1), times], 1))
+    targets = torch.cat([inside.clamp(0, 1), times], 1)
+    return Assigned(place, which, targets, torch.tensor(named, device=truths.device).T)
 
 
 def _best_overlap(boxes: Tensor, truths: Tensor) -> Tensor:
