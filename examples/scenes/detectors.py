@@ -134,11 +134,17 @@ def plot(rows: Sequence[Row]) -> str:
         figure.set_layout_engine("constrained")
         for row in rows:
             colour = VERMILION if row.name.startswith("aligned") else BLUE
-            axes.plot(row.speed, row.ap, "o", color=colour, markersize=4 + 2.5 * row.weights**0.5, alpha=0.75)
-            axes.annotate(row.name, (row.speed, row.ap), xytext=(0, 9), textcoords="offset points", ha="center")
-        axes.set_xscale("log")
-        axes.set(xlabel="images a second, one at a time", ylabel="AP, %")
-        axes.margins(0.15)
+            side = 4 + 2.5 * row.weights**0.5
+            axes.plot(row.speed, row.ap, "o", color=colour, markersize=side, alpha=0.75)
+            # Above the dot, and below it where another one stands close above.
+            under = any(0 < other.ap - row.ap < 8 and abs(other.speed - row.speed) < 12 for other in rows)
+            place = (0, (-1 if under else 1) * (side / 2 + 3))
+            label = {"textcoords": "offset points", "ha": "center", "va": "top" if under else "bottom"}
+            axes.annotate(row.name, (row.speed, row.ap), place, **label)
+        axes.set(
+            xlabel="images a second, one at a time", ylabel="AP, %", xlim=(0, 1.15 * max(row.speed for row in rows))
+        )
+        axes.margins(y=0.1)
         return as_svg(figure)
 
 
