@@ -138,9 +138,9 @@ def create_model(
     output_stride  the coarsest map has so many input pixels a pixel: filters are dilated where they would stride on
     options        what this network's builder takes besides, such as `dropout` or `backbone`
 
-    Raises UsageError for an unknown name, SaccadeError when weights cannot be had or do not fit.
+    Raises UsageError for an unknown name or options it cannot be built with, SaccadeError when weights cannot be had or
+    do not fit.
     """
-    build = builder(name)
     fewest = 0 if task_of(name) == "classify" else 1
     for what, number, least in (("num_classes", num_classes, fewest), ("in_channels", in_channels, 1)):
         if number is not None and (not isinstance(number, int) or number < least):
@@ -149,7 +149,7 @@ def create_model(
         raise UsageError(f"output_stride must be 1, 2, 4, 8 ... 64, got {output_stride!r}")
     check_options(name, options)
     sizes = {"num_classes": num_classes, "in_channels": in_channels}
-    model = build(**options, **{key: value for key, value in sizes.items() if value is not None})
+    model = _built(name, options | {key: value for key, value in sizes.items() if value is not None})
     if in_channels is not None:
         model.in_channels = in_channels
     if weights is not None:
@@ -167,12 +167,25 @@ def options_of(name: str) -> list[str]:
     return [option for option in inspect.signature(builder(name)).parameters if option != "num_classes"]
 
 
-def check_options(name: str, options: Iterable[str]) -> None:
-    """Raise UsageError, naming the nearest one, for an option that the network's builder does not take."""
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raise UsageError, naming the nearest one, for an option that the network's builder does not take, and for a
+    number that is too small for any."""
     known = options_of(name)
-    for option in options:
+    for option, value in options.items():
         if option not in known:
             raise unknown(f"option of {name} called", option, known)
+        usual = inspect.signature(builder(name)).parameters[option].default
+        # What is 0 unless it is said otherwise, and what is no whole number, may be 0.
+        least = 0 if usual == 0 or isinstance(usual, float) else 1
+        if isinstance(value, int) and not isinstance(value, bool) and value < least:
+            raise UsageError(f"{name}: {option} must be a whole number of at least {least}, got {value}")
+
+
+def _built(name: str, options: Mapping[str, Any]) -> Model:
+    try:
+        return builder(name)(**options)
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise UsageError(f"{name} cannot be built with network={dict(options)}: {error}") from None
 
 
 def find_weights(name: str, weights: str | Path, **options: Any) -> Weights:
@@ -206,11 +219,8 @@ def on_paper(name: str, options: Mapping[str, Any]) -> Model:
 
     Raises UsageError when it cannot be built with these.
     """
-    try:
-        with torch.device("meta"):
-            return builder(name)(**options)
-    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise UsageError(f"{name} cannot be built with network={dict(options)}: {error}") from None
+    with torch.device("meta"):
+        return _built(name, options)
 
 
 def create_probe(

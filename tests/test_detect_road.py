@@ -262,6 +262,7 @@ def test_without_a_model_the_data_decides(data: Path, tmp_path: Path, monkeypatc
     source = sources.read(data)
     chosen = choose(source)
     assert (chosen.model, chosen.adapt, chosen.network) == ("keypointrcnn_fpn", "scratch", {"backbone": "resnet18"})
+    assert "--weights coco fetches some" in chosen.why
     (tmp_path / "mobilenet_v2-imagenet.safetensors").write_bytes(b"")
     monkeypatch.setenv("SACCADE_WEIGHTS", str(tmp_path))
     chosen = choose(source)
@@ -283,6 +284,7 @@ def test_boxes_alone_are_found_in_one_look(data: Path, tmp_path: Path, monkeypat
         source = source.with_splits(source.splits | {name: replace(split, objects=boxes)})
     for given in (choose(source), choose(source, adapt="scratch")):
         assert (given.model, given.weights, given.network) == ("aligned", None, {"backbone": "mobilenet_v2"})
+    assert "--weights imagenet fetches some" in choose(source).why
     (tmp_path / "fasterrcnn_resnet50_fpn-coco.safetensors").write_bytes(b"")
     assert choose(source).adapt == "scratch"
     assert choose(source, weights="coco").model == "fasterrcnn_resnet50_fpn"
@@ -310,10 +312,11 @@ def test_a_norm_of_one_place_needs_two_images(data: Path, tmp_path: Path) -> Non
 
 def test_all_sizes_of_a_training_are_tried_before_it_begins(data: Path, tmp_path: Path) -> None:
     """SSD300's last maps have filters of 3 x 3 pixels, and of a smaller image fewer are left."""
-    with pytest.raises(UsageError, match="cannot look at 192 x 192 pixels"):
-        saccade.fit(
-            data, model="ssd300_vgg16", out=tmp_path / "run", epochs=1, multi_scale=(0.6, 1.1), workers=0, quiet=True
-        )
+    given: dict[str, Any] = {"model": "ssd300_vgg16", "epochs": 1, "workers": 0, "quiet": True}
+    with pytest.raises(UsageError, match=r"192 x 192 pixels; choose a larger size, or a narrower multi_scale \("):
+        saccade.fit(data, out=tmp_path / "run", multi_scale=(0.6, 1.1), **given)
+    with pytest.raises(UsageError, match=r"192 x 192 pixels; choose a larger size \("):
+        saccade.fit(data, out=tmp_path / "run", size=192, **given)
 
 
 def test_predicting_in_bfloat16_is_about_the_same(run: Path, data: Path) -> None:

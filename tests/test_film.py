@@ -12,7 +12,7 @@ import pytest
 from saccade.checkpoint import Card
 from saccade.data.decode import DecodeError
 from saccade.data.film import Film
-from saccade.errors import UsageError
+from saccade.errors import SaccadeError, UsageError
 from saccade.models import create_model
 from saccade.predict import Predictor
 from saccade.recipes.predict import find_files
@@ -261,6 +261,15 @@ def test_times_that_stand_still_are_written_all_the_same(tmp_path: Path) -> None
             writer.add(np.zeros((33, 47, 3), dtype=np.uint8), seconds)
     frames = list(Film(tmp_path / "still.mp4"))
     assert len(frames) == 4 and frames[0].pixels.shape == (34, 48, 3)
+
+
+def test_a_film_that_nothing_here_can_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saccade.recipes.predict_film.CODECS", ("one", "another"))
+    with (
+        pytest.raises(SaccadeError, match="this PyAV can write none of one, another; install another"),
+        Writer(tmp_path / "film.mp4", Fraction(10)) as writer,
+    ):
+        writer.add(np.zeros((32, 32, 3), dtype=np.uint8), 0.0)
 
 
 def test_an_odd_side_is_made_even_without_a_blur() -> None:

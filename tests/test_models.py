@@ -19,7 +19,7 @@ from saccade.models import create_model, list_models
 SMALL = [
     "lenet", "alexnet", "nin", "vgg11_bn", "googlenet", "bn_inception", "inception_v3", "resnet18", "resnet50",
     "resnet20_cifar", "squeezenet1_0", "squeezenet1_1", "densenet121", "densenet_bc_cifar", "mobilenet_v2",
-    "mobilenet_v3_small",
+    "mobilenet_v3_small", "darknet_tiny",
 ]  # fmt: skip
 EVERY = [
     pytest.param(name, marks=() if name in SMALL else (pytest.mark.slow,)) for name in list_models(task="classify")
@@ -31,7 +31,7 @@ GOLDEN = [
 ]  # fmt: skip
 # Squeeze-and-excitation weighs channels by an average over the whole map, which a finer map changes a little.
 SEES_ALL = ["mobilenet_v3_small", "mobilenet_v3_large"]
-ACTIVATIONS = (nn.ReLU, nn.PReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid)
+ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid)
 
 
 def least_size(name: str) -> int:

@@ -540,11 +540,16 @@ def test_distances_keep_their_digits_in_mixed_precision() -> None:
 # --- all of them ------------------------------------------------------------------------------------------------------
 
 
-def learn_by_heart(name: str, steps: int, rate: float, **options: Any) -> dict[str, float]:
-    """Eight scenes, many times over."""
+def learn_by_heart(name: str, steps: int, rate: float, settled: float = 1.0) -> dict[str, float]:
+    """Eight scenes, many times over.
+
+    settled  share of the steps after which the norms stay as they are. What they keep for prediction has a variance
+             n / (n - 1) times that of a batch; YOLOv1's last layers see n = 8 x 2 x 2 places here, and without this
+             its boxes lie so much elsewhere that AP is 71
+    """
     source, side = scenes(96), 96
     split = source.splits["train"].take(range(8))
-    model = small(name, 10, **options)
+    model = small(name, 10)
     stretched = model.standard_preprocessing().frame == "stretched"
     preprocessing = Preprocessing.stretched((side, side)) if stretched else Preprocessing.whole(side, side)
     data = Dataset(split, preprocessing, known="objects")
@@ -555,6 +560,8 @@ def learn_by_heart(name: str, steps: int, rate: float, **options: Any) -> dict[s
     model.train()
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = rate * min(1, (step + 1) / 20) * (1 if step < 0.7 * steps else 0.1)
+        for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+            norm.train(step < settled * steps)
         optimiser.zero_grad()
         torch.stack(list(task.loss(model, inputs, batch).values())).sum().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 10)
@@ -563,16 +570,16 @@ def learn_by_heart(name: str, steps: int, rate: float, **options: Any) -> dict[s
 
 
 @pytest.mark.parametrize(
-    ("name", "steps", "rate"), [("aligned", 150, 2e-3), ("ssd", 70, 2e-3), ("yolov3_tiny", 80, 2e-3)]
+    ("name", "steps", "rate", "settled"),
+    [("aligned", 150, 2e-3, 1), ("ssd", 70, 2e-3, 1), ("yolov1", 150, 5e-4, 0.7), ("yolov3_tiny", 80, 2e-3, 1)],
 )
-def test_boxes_learnt_by_heart(name: str, steps: int, rate: float) -> None:
-    assert learn_by_heart(name, steps, rate)["box/AP"] > 95
+def test_boxes_learnt_by_heart(name: str, steps: int, rate: float, settled: float) -> None:
+    assert learn_by_heart(name, steps, rate, settled)["box/AP"] > 95
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "steps", "rate"), [("yolov1", 600, 5e-4), ("yolov3", 120, 1e-3)])
-def test_boxes_learnt_by_heart_in_more_time(name: str, steps: int, rate: float) -> None:
-    assert learn_by_heart(name, steps, rate)["box/AP"] > 95
+def test_boxes_learnt_by_heart_in_more_time() -> None:
+    assert learn_by_heart("yolov3", 120, 1e-3)["box/AP"] > 95
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -646,12 +653,14 @@ def test_what_cannot_be_built() -> None:
     for options in ({"smallest": 0.0}, {"smallest": -0.1}, {"smallest": 0.9, "largest": 0.1}):
         with pytest.raises(UsageError, match="smallest must lie above 0 and be at most largest"):
             create_model("ssd", 3, **options)
-    for options in ({"count": 0}, {"side": 0}):
-        with pytest.raises(UsageError, match="count and side must be at least 1"):
-            create_model("ssd", 3, **options)
+    for option in ("count", "side"):
+        with pytest.raises(UsageError, match=f"ssd: {option} must be a whole number of at least 1, got 0"):
+            create_model("ssd", 3, **{option: 0})
     for options in ({"giou": "3"}, {"several": None}, {"anchors": 3}):
         with pytest.raises(UsageError, match=r"yolov3_tiny cannot be built with network="):
             on_paper("yolov3_tiny", options)
+        with pytest.raises(UsageError, match=r"yolov3_tiny cannot be built with network="):
+            create_model("yolov3_tiny", 3, **options)
     with pytest.raises(UsageError, match="needs maps of strides 8 to 32"):
         create_model("aligned", 3, backbone="resnet20_cifar")
 

@@ -45,6 +45,10 @@ class Backbone(nn.Module, ABC):
         """What starts from a classifier's weights: all of it."""
         return self
 
+    def by_stride(self) -> dict[int, int]:
+        """The place of the map of each stride, fine to coarse: of several of one stride the last, which knows most."""
+        return {stride: place for place, stride in enumerate(self.strides)}
+
     def standard_preprocessing(self) -> Preprocessing:
         """What it was designed for."""
         return Preprocessing.standard(self.input_size, "L" if self.in_channels == 1 else "RGB")

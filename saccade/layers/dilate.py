@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from saccade.layers.meta import on_meta
 
-Spatial = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+Spatial = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.ConstantPad2d)
 
 
 class DilatedAvgPool2d(nn.Module):
@@ -56,7 +56,7 @@ def dilate(
     """Change a network in place so that no map is coarser than `output_stride` input pixels a pixel.
 
     model          whatever strides in it is a Conv2d, a MaxPool2d or AvgPool2d (of equal sides), or has a whole number
-                   `stride`; each is called once
+                   `stride`; what pads by itself is a ConstantPad2d; each is called once
     inputs         [B, C, H, W], what the network takes, large enough for strides to show (512 pixels); only its shape
                    matters
     output_stride  a power of two
@@ -69,7 +69,7 @@ def dilate(
     parents = {module: (parent, name) for parent in model.modules() for name, module in parent.named_children()}
     for module, stride in _input_strides(model, inputs, run).items():
         finer = max(1, stride // output_stride)  # how much finer its input will be than it was
-        if stride * _stride(module) > output_stride:
+        if _stride(module) > 1 and stride * _stride(module) > output_stride:
             _shorten(module, max(1, output_stride // stride))
         if finer > 1:
             _spread(module, finer, parents)
@@ -100,7 +100,7 @@ def _side(size: Any) -> int:
 
 
 def _stride(module: Any) -> int:
-    return _side(module.stride)
+    return _side(getattr(module, "stride", 1))  # a padding has none
 
 
 def _shorten(module: Any, stride: int) -> None:
@@ -117,6 +117,9 @@ def _spread(module: nn.Module, factor: int, parents: dict[nn.Module, tuple[nn.Mo
         # Per direction: asymmetric filters (1 x 7 and 7 x 1) have asymmetric borders.
         module.dilation = (factor * module.dilation[0], factor * module.dilation[1])
         module.padding = (factor * int(module.padding[0]), factor * int(module.padding[1]))
+    elif isinstance(module, nn.ConstantPad2d):
+        left, right, top, bottom = module.padding
+        module.padding = (factor * left, factor * right, factor * top, factor * bottom)
     elif isinstance(module, (nn.MaxPool2d, nn.AvgPool2d)):
         parent, name = parents[module]
         kernel, padding = _side(module.kernel_size), factor * _side(module.padding)

@@ -1,7 +1,6 @@
 """What a training is made of: the network, how its images are prepared and varied, loaders, optimiser."""
 
 import hashlib
-import inspect
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from saccade.data.policies import POLICIES
 from saccade.data.source import Source, Split, content_of, labels_of, maps_of
 from saccade.errors import UsageError
 from saccade.layers.preprocess import Preprocess
-from saccade.models import Model, builder, create_model, create_probe, create_task, is_whole, on_paper, options_of
+from saccade.models import Model, create_model, create_probe, create_task, is_whole, on_paper, options_of
 from saccade.recipes.anchors import sides_of
 from saccade.structures import Preprocessing
 from saccade.tasks.contract import Task
@@ -66,16 +65,7 @@ def network_for(
         channels = found.preprocessing.channels
     if adapt == "probe":
         return create_probe(name, classes, found, channels, config.layer)
-    for option, value in built.items():
-        usual = inspect.signature(builder(name)).parameters[option].default
-        # What is 0 unless it is said otherwise, and what is no whole number, may be 0.
-        least = 0 if usual == 0 or isinstance(usual, float) else 1
-        if isinstance(value, int) and not isinstance(value, bool) and value < least:
-            raise UsageError(f"network={{{option}={value}}}: expected a whole number of at least {least}")
-    try:
-        return create_model(name, classes, weights=found, in_channels=channels, **built)
-    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise UsageError(f"{name} cannot be built with network={built}: {error}") from None
+    return create_model(name, classes, weights=found, in_channels=channels, **built)
 
 
 def anchors_for(

@@ -51,14 +51,15 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
 def find_files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """The images and the films, and those in the folders. Raises UsageError where a path or folder is neither."""
-    inside = [[path] if path.is_file() else sorted(path.rglob("*")) for path in paths]
-    films = [[file for file in files if file.suffix.lower() in FILMS and file.is_file()] for files in inside]
-    pictures = [
-        path
-        for path, own in zip(paths, films, strict=True)
-        if not own or (path.is_dir() and any(file.suffix.lower() in SUFFIXES for file in path.rglob("*")))
-    ]
-    return find_images(pictures), [file for own in films for file in own]
+    pictures, films = list[Path](), list[Path]()
+    for path in paths:
+        inside = [path] if path.is_file() else sorted(path.rglob("*"))
+        own = [file for file in inside if file.suffix.lower() in FILMS and file.is_file()]
+        films += own
+        # A folder of films alone has no images to ask for.
+        if not own or any(file.suffix.lower() in SUFFIXES for file in inside):
+            pictures += _images(path)
+    return pictures, films
 
 
 def in_words(prediction: Prediction, classes: Sequence[str], top: int = 5, sure: float = 0.5) -> str:

@@ -34,13 +34,12 @@ from saccade.geometry.boxes import iou, paired_giou
 from saccade.layers.depthwise import DepthwiseConv2d
 from saccade.structures import Instances, Preprocessing, Size
 from saccade.tasks.detect.matching import PAIRS
-from saccade.tasks.detect.one_look import Answers, OneLook
+from saccade.tasks.detect.one_look import PRIOR, Answers, OneLook
 
 BINS = 16  # whole numbers of strides that a distance is spread over: 0 to 15
 TOP = 13  # places that learn from one thing (TOOD, section 4.1)
 ALPHA, BETA = 1.0, 6.0  # how much the class and the box count in the alignment (TOOD, equation 2)
 GAMMA = 2.0  # how much more what is wrong counts (TOOD, equation 6)
-PRIOR = 0.01  # how likely a thing is at a place to begin with (Lin et al., "Focal Loss", ICCV 2017, section 3.3)
 BOXES, DISTANCES = 2.0, 0.5  # weights of the losses beside the classes'
 LEAST = 0.1  # score that the places of a thing should have while none of them overlaps it
 
@@ -249,8 +248,7 @@ class Aligned(OneLook):
 
     def __init__(self, body: Backbone, width: int, depth: int, full: bool, num_classes: int) -> None:
         super().__init__()
-        # Of several maps with one stride the last knows most.
-        levels = {stride: place for place, stride in enumerate(body.strides) if 8 <= stride <= 32}
+        levels = {stride: place for stride, place in body.by_stride().items() if 8 <= stride <= 32}
         if not levels:
             raise UsageError(
                 f"this detector needs maps of strides 8 to 32, but those of {body.name} are {body.strides}"

@@ -42,8 +42,7 @@ class Pyramid(nn.Module):
     def __init__(self, body: Backbone, width: int = 256) -> None:
         super().__init__()
         self.body = body
-        # Of several maps with one stride the last knows most.
-        levels = {stride: place for place, stride in enumerate(body.strides) if 4 <= stride <= 32}
+        levels = {stride: place for stride, place in body.by_stride().items() if 4 <= stride <= 32}
         if not levels:
             raise UsageError(f"a feature pyramid needs maps of strides 4 to 32, but these are {body.strides}")
         self.levels = tuple(levels.values())

@@ -11,6 +11,8 @@ from saccade.structures import Size
 from saccade.tasks.detect.contract import Detections, Detector
 from saccade.tasks.detect.select import place_of, select
 
+PRIOR = 0.01  # how likely a thing is at a place to begin with (Lin et al., "Focal Loss", ICCV 2017, section 3.3)
+
 
 class Answers(NamedTuple):
     """What N places say of each image.

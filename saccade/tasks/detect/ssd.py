@@ -25,12 +25,11 @@ from saccade.geometry.box_coding import Weights, decode, encode
 from saccade.geometry.boxes import iou, xyxy_from_cxcywh
 from saccade.structures import Instances, Preprocessing, Size
 from saccade.tasks.detect.matching import PAIRS, match
-from saccade.tasks.detect.one_look import Answers, OneLook
+from saccade.tasks.detect.one_look import PRIOR, Answers, OneLook
 
 SPREAD: Weights = (10.0, 10.0, 5.0, 5.0)  # one over how much the moves of the boxes vary
 THING = 0.5  # overlap from which on a default box stands for a thing (section 2.2)
 HARD = 3  # times as much background as things in the loss
-PRIOR = 0.01  # how likely a thing is in a default box to begin with (Lin et al., "Focal Loss", ICCV 2017, section 3.3)
 LENGTH = 20.0  # of the values of conv4_3 at a place, to begin with
 
 
@@ -225,8 +224,7 @@ class WithExtras(nn.Module):
     def __init__(self, body: Backbone, finest: int, count: int, width: int, neck: int = 0) -> None:
         super().__init__()
         self.body = body
-        # Of several maps with one stride the last knows most.
-        places = {stride: place for place, stride in enumerate(body.strides) if stride >= finest}
+        places = {stride: place for stride, place in body.by_stride().items() if stride >= finest}
         if not places:
             raise UsageError(f"SSD here needs a map of stride {finest} or more, but these are {body.strides}")
         self.places = tuple(places.values())[:count]
@@ -401,8 +399,6 @@ def ssd(
     """
     if not 0 < smallest <= largest:
         raise UsageError(f"smallest must lie above 0 and be at most largest, got {smallest:g} and {largest:g}")
-    if min(count, side) < 1:
-        raise UsageError(f"count and side must be at least 1, got {count} and {side}")
     body = WithExtras(encoder(backbone, in_channels, **dict(encoder_options or {})), finest, count, width, neck)
     total = len(body.channels)
     step = (largest - smallest) / max(1, total - 1)

@@ -26,7 +26,7 @@ from saccade.geometry.box_coding import LARGEST
 from saccade.geometry.boxes import iou, paired_giou, xyxy_from_cxcywh
 from saccade.structures import Instances, Preprocessing, Size
 from saccade.tasks.detect.matching import PAIRS
-from saccade.tasks.detect.one_look import Answers, OneLook
+from saccade.tasks.detect.one_look import PRIOR, Answers, OneLook
 
 Shape = tuple[float, float]  # (width, height) of an anchor, pixels of the network's input
 
@@ -46,7 +46,6 @@ COCO: tuple[Shape, ...] = (
 # map, by mistake; its weights can be used with these alone.
 COCO_TINY: tuple[Shape, ...] = ((23, 27), (37, 58), (81, 82), (81, 82), (135, 169), (344, 319))
 EACH = 3  # anchors a map
-PRIOR = 0.01  # how likely there is a thing, to begin with
 IGNORED = 0.5  # overlap with a thing from which on an anchor that is not its own is left in peace (section 2.1)
 
 
@@ -82,7 +81,7 @@ class Assigned(NamedTuple):
 
 
 def begin(answers: nn.Conv2d) -> None:
-    """Start the last layer: to 99 % nothing is there, as in Lin et al., "Focal Loss", ICCV 2017, section 3.3."""
+    """Start the last layer: to 99 % nothing is there."""
     nn.init.zeros_(answers.weight)
     assert answers.bias is not None
     nn.init.zeros_(answers.bias)
@@ -154,9 +153,8 @@ class YOLOv3(OneLook):
             raise UsageError(f"several must lie above 0 and be at most 1, got {several:g}")
         if not giou >= 0:
             raise UsageError(f"giou must be at least 0, got {giou:g}")
-        # Of several maps with one stride the last knows most.
-        places = {stride: place for place, stride in enumerate(body.strides) if stride in strides}
-        if len(places) < len(strides):
+        places = body.by_stride()
+        if not set(strides) <= places.keys():
             raise UsageError(
                 f"this detector needs maps of strides {strides}, but those of {body.name} are {body.strides}"
             )

@@ -110,8 +110,8 @@ class FCN(Segmenter):
         self.reset_head()
 
     def _channels(self, body: Backbone) -> list[int]:
-        """Of the maps of strides 32, 16 and 8, of those of one stride the last."""
-        levels = {stride: place for place, stride in enumerate(body.strides)}
+        """Of the maps of strides 32, 16 and 8."""
+        levels = body.by_stride()
         missing = [stride for stride in STRIDES if stride >= self.stride and stride not in levels]
         if missing:
             raise UsageError(

@@ -130,8 +130,7 @@ class UNetOnBackbone(Segmenter):
     def __init__(self, body: Backbone, num_classes: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.backbone, self.num_classes, self.in_channels = body, num_classes, body.in_channels
-        # Of several maps with one stride the last knows most.
-        levels = {stride: place for place, stride in enumerate(body.strides)}
+        levels = body.by_stride()
         stride, channels = max(levels), body.channels[levels[max(levels)]]
         check_maps(body, list(levels.values()))
         self.coarsest, self.bridges = levels[stride], list[int | None]()
