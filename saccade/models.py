@@ -16,7 +16,7 @@ from saccade.backbones.darknet import Darknet
 from saccade.backbones.darknet_weights import is_darknet, named, read_values
 from saccade.backbones.probed import Probed
 from saccade.backbones.published import WEIGHTS
-from saccade.backbones.weights import Weights, resolve
+from saccade.backbones.weights import Weights, at_hand, resolve
 from saccade.errors import SaccadeError, UsageError, unknown
 from saccade.structures import Skeleton
 from saccade.tasks.classify import Classify
@@ -132,7 +132,7 @@ def create_model(
 
     num_classes    None for as many as the paper has; 0 for no classifier: the network then gives pooled features
     weights        "imagenet", "coco" or another published name, the path of a .safetensors or .pth file, or None for
-                   none. When `num_classes` differs from the file's, the last layer starts at zero and all else is
+                   none. When `num_classes` differs from the file's, the last layer starts anew and all else is
                    loaded. A detector takes the weights of a classifier for its backbone
     in_channels    None for as many as the paper has
     output_stride  the coarsest map has so many input pixels a pixel: filters are dilated where they would stride on
@@ -175,10 +175,19 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
         if option not in known:
             raise unknown(f"option of {name} called", option, known)
         usual = inspect.signature(builder(name)).parameters[option].default
+        if not (_is_number(usual) and _is_number(value)):
+            continue
         # What is 0 unless it is said otherwise, and what is no whole number, may be 0.
-        least = 0 if usual == 0 or isinstance(usual, float) else 1
-        if isinstance(value, int) and not isinstance(value, bool) and value < least:
-            raise UsageError(f"{name}: {option} must be a whole number of at least {least}, got {value}")
+        whole = isinstance(usual, int)
+        least = 1 if whole and usual else 0
+        if value < least or (whole and not isinstance(value, int)):
+            raise UsageError(
+                f"{name}: {option} must be a {'whole ' if whole else ''}number of at least {least}, got {value}"
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _built(name: str, options: Mapping[str, Any]) -> Model:
@@ -197,19 +206,20 @@ def find_weights(name: str, weights: str | Path, **options: Any) -> Weights:
     """
     if task_of(name) == "classify" or str(weights) in WEIGHTS.get(name, {}) or Path(weights).suffix:
         return resolve(name, weights)
-    backbone = on_paper(name, options).trunk.name
-    if backbone not in WEIGHTS and "backbone" in options_of(name):
-        raise UsageError(f"nobody publishes weights of {name}'s own backbone; give another: --backbone mobilenet_v2")
-    known = [*WEIGHTS.get(name, {}), *WEIGHTS.get(backbone, {})]
-    others = [own for own in MODELS[task_of(name)] if str(weights) in WEIGHTS.get(own, {})]
-    if str(weights) not in known and others:
-        raise UsageError(
-            f"{name} has no weights called {weights}, but {', '.join(others)} have; its backbone, {backbone}, has "
-            f"{', '.join(WEIGHTS.get(backbone, {}))}"
-        )
-    if str(weights) not in known and WEIGHTS.get(name):
-        raise unknown(f"weights of {name} called", str(weights), known)
-    return resolve(backbone, weights)
+    backbone, text = on_paper(name, options).trunk.name, str(weights)
+    its, theirs = WEIGHTS.get(name, {}), WEIGHTS.get(backbone, {})
+    others = [own for own in MODELS[task_of(name)] if text in WEIGHTS.get(own, {})]
+    if text in theirs or at_hand(backbone, text):
+        return resolve(backbone, text)
+    if others:
+        beside = f"; its backbone, {backbone}, has {', '.join(theirs)}" if theirs else ""
+        raise UsageError(f"{name} has no weights called {text}, but {', '.join(others)} have{beside}")
+    if not theirs and any(text in published for published in WEIGHTS.values()):
+        another = "; give another: --backbone mobilenet_v2" if "backbone" in options_of(name) else ""
+        raise UsageError(f"nobody publishes weights of {name}'s backbone, {backbone}, called {text}{another}")
+    if its or theirs:
+        raise unknown(f"weights of {name} called", text, [*its, *theirs])
+    return resolve(backbone, text)
 
 
 def on_paper(name: str, options: Mapping[str, Any]) -> Model:
@@ -282,9 +292,10 @@ def _state_of(model: Model, weights: Weights) -> dict[str, Tensor]:
     if not is_darknet(weights.path):
         return weights.read()
     if not isinstance(model.trunk, Darknet):
+        here = f"the backbone here is {model.trunk.name}" if model.trunk.name else "this is another network"
         raise UsageError(
-            f"{weights.path} has Darknet's weights, which fit {', '.join(list_models('yolov3*'))} and "
-            f"{', '.join(list_models('darknet*'))}, extraction, and detectors on one of these"
+            f"{weights.path} has Darknet's weights, which fit {', '.join(list_models('darknet*'))}, extraction, and "
+            f"detectors on one of these, such as {', '.join(list_models('yolov3*'))}; but {here}"
         )
     return named(read_values(weights.path), model, model.trunk, weights.path)
 

@@ -12,9 +12,12 @@ from torch import nn
 
 from saccade.backbones.darknet import darknet53, darknet_tiny, extraction
 from saccade.backbones.darknet_weights import is_darknet
+from saccade.backbones.published import DARKNET
 from saccade.backbones.weights import Weights, resolve
 from saccade.errors import SaccadeError, UsageError
 from saccade.models import create_model, is_whole
+from saccade.recipes.fit_job import preprocessing_for
+from saccade.training.config import Config
 
 TINY = 8_858_734  # numbers of yolov3-tiny.weights, whose 35,434,956 bytes begin with 20 of a header
 ANCHORS = [(10, 14), (23, 27), (37, 58), (81, 82), (135, 169), (344, 319)]
@@ -149,13 +152,25 @@ def test_whether_a_file_is_of_all_of_the_network(tmp_path: Path) -> None:
     assert not is_darknet(tmp_path / "my.conv.best.pth") and is_darknet(half)
 
 
+def test_a_classifiers_file_gives_its_colours_and_not_its_size(tmp_path: Path) -> None:
+    """Darknet's classifiers see whole images, as the detectors do."""
+    file = Weights(write(tmp_path / "tiny.conv.11", in_order(scrambled("darknet_tiny", 0))), DARKNET)
+    built = {"backbone": "darknet_tiny", "width": 8}
+    assert preprocessing_for(create_model("aligned", 3, **built), file, Config()).resize == 320
+    assert preprocessing_for(create_model("aligned", 3, **built), file, Config()).mean == DARKNET.mean
+    whole = Weights(write(tmp_path / "own.weights", in_order(scrambled("yolov3_tiny", 80))), DARKNET)
+    assert preprocessing_for(create_model("yolov3_tiny", 3), whole, Config()).resize == 416
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     values = np.zeros(TINY, dtype=np.float32)
     whole = write(tmp_path / "whole.weights", values)
     with pytest.raises(SaccadeError, match=r"8,858,734 numbers, but this network takes 62,001,757"):
         create_model("yolov3", weights=whole)
-    with pytest.raises(UsageError, match="fit yolov3, yolov3_tiny and darknet53, darknet_tiny"):
+    with pytest.raises(UsageError, match=r"fit darknet53, darknet_tiny, extraction.*but this is another network"):
         create_model("resnet18", weights=whole)
+    with pytest.raises(UsageError, match="but the backbone here is resnet18"):
+        create_model("yolov3", weights=whole, backbone="resnet18")
     with pytest.raises(SaccadeError, match="cut short, or is for another network"):
         create_model("yolov3_tiny", weights=write(tmp_path / "short.weights", values[:-1000]))
     with pytest.raises(SaccadeError, match="cut short, or is for another network"):

@@ -293,6 +293,14 @@ def test_boxes_alone_are_found_in_one_look(data: Path, tmp_path: Path, monkeypat
     assert (given.model, given.adapt, given.network) == ("aligned", "finetune", {"backbone": "resnet18"})
 
 
+def test_the_backbone_that_was_asked_for_is_the_one_that_is_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = {"backbone": "squeezenet1_1", "width": 16, "hidden": 16}
+    saccade.fit(data, out=tmp_path / "run", adapt="scratch", epochs=1, size=64, network=small, workers=0)
+    assert "chosen: scratch with keypointrcnn_fpn on squeezenet1_1" in capsys.readouterr().err
+
+
 def test_a_norm_of_one_place_needs_two_images(data: Path, tmp_path: Path) -> None:
     small = {"backbone": "resnet18", "side": 64}
     with pytest.raises(UsageError, match="needs two images or more"):

@@ -396,7 +396,7 @@ def test_the_losses_of_yolov3_by_hand() -> None:
     assert {key: value.item() for key, value in again.items() if key != "boxes"} == pytest.approx(
         {key: value.item() for key, value in got.items() if key != "boxes"}
     )
-    with pytest.raises(UsageError, match="giou must be at least 0"):
+    with pytest.raises(UsageError, match="giou must be a number of at least 0"):
         small("yolov3_tiny", giou=-1.0)
 
 
@@ -650,9 +650,17 @@ def test_what_cannot_be_built() -> None:
         create_model("yolov3_tiny", 3, anchors=ANCHORS[::-1])
     with pytest.raises(UsageError, match="giou must be at least 0, got nan"):
         create_model("yolov3_tiny", 3, giou=math.nan)
-    for options in ({"smallest": 0.0}, {"smallest": -0.1}, {"smallest": 0.9, "largest": 0.1}):
+    for options in ({"smallest": 0.0}, {"smallest": 0.9, "largest": 0.1}):
         with pytest.raises(UsageError, match="smallest must lie above 0 and be at most largest"):
             create_model("ssd", 3, **options)
+    for name, option, value, words in (
+        ("ssd", "smallest", -0.1, "a number of at least 0, got -0.1"),
+        ("yolov1", "dropout", -1, "a number of at least 0, got -1"),
+        ("ssd", "neck", -1, "a whole number of at least 0, got -1"),
+        ("aligned", "width", 1.5, r"a whole number of at least 1, got 1\.5"),
+    ):
+        with pytest.raises(UsageError, match=f"{name}: {option} must be {words}"):
+            create_model(name, 3, **{option: value})
     for option in ("count", "side"):
         with pytest.raises(UsageError, match=f"ssd: {option} must be a whole number of at least 1, got 0"):
             create_model("ssd", 3, **{option: 0})

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from saccade.backbones import weights
 from saccade.backbones.weights import WEIGHTS, Published, class_names, read_state, resolve
 from saccade.errors import SaccadeError, UsageError
-from saccade.models import create_model, list_models
+from saccade.models import create_model, find_weights, list_models
 from saccade.structures import Preprocessing
 
 
@@ -108,6 +108,32 @@ def test_unknown_names_and_files() -> None:
         resolve("lenet", "imagenet")
     with pytest.raises(UsageError, match=r"There is no weights file nowhere\.pth"):
         resolve("lenet", "nowhere.pth")
+
+
+def test_of_a_detector_the_backbones_weights_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of those that are not there; a file on the shelf serves, published or not."""
+    monkeypatch.setenv("SACCADE_WEIGHTS", str(tmp_path))
+    for name, text, options, words in (
+        ("yolov3", "coc", {}, "weights of yolov3 called 'coc'.*did you mean 'coco'"),
+        ("yolov3", "imagenet", {}, "nobody publishes weights of yolov3's backbone, darknet53, called imagenet; give"),
+        ("aligned", "imagenet", {"backbone": "plain18"}, "of aligned's backbone, plain18, called imagenet; give anoth"),
+        ("yolov3_tiny", "imagenet", {}, "backbone, darknet_tiny, called imagenet$"),
+        ("aligned", "coco", {}, "aligned has no weights called coco, but faster.* have; its backbone, mobilenet_v2, h"),
+        ("aligned", "imagnet", {}, "did you mean 'imagenet'"),
+        ("aligned", "mine", {"backbone": "plain18"}, "no published weights for plain18; give the path"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            find_weights(name, text, **options)
+    (tmp_path / "darknet53-imagenet.weights").write_bytes(b"")
+    assert find_weights("yolov3", "imagenet").path == tmp_path / "darknet53-imagenet.weights"
+
+
+def test_a_published_file_is_known_wherever_it_lies(tmp_path: Path) -> None:
+    """The scale of its colours and the names of its tensors, of a detector's backbone too."""
+    for file, backbone in (("googlenet-1378be20.pth", "googlenet"), ("densenet121-a639ec97.pth", "densenet121")):
+        (tmp_path / file).write_bytes(b"")
+        found, published = find_weights("aligned", tmp_path / file, backbone=backbone), WEIGHTS[backbone]["imagenet"]
+        assert (found.preprocessing, found.convert) == (published.preprocessing, published.convert)
 
 
 def test_the_table_is_sound() -> None:

@@ -61,8 +61,10 @@ def resolve(model: str, weights: str | Path) -> Weights:
     if Path(text).suffix in (".safetensors", ".pth", ".pt") or is_darknet(Path(text)):
         if not Path(text).is_file():
             raise UsageError(f"There is no weights file {text}")
-        # A published file that somebody fetched has its peculiarities wherever it lies.
-        published = (entry for entry in WEIGHTS.get(model, {}).values() if entry.url.endswith(f"/{Path(text).name}"))
+        # A published file that somebody fetched has its peculiarities wherever it lies, and a detector may start from
+        # one of its backbone.
+        every = (entry for entries in WEIGHTS.values() for entry in entries.values())
+        published = (entry for entry in every if entry.url.endswith(f"/{Path(text).name}"))
         return _described(Path(text), next(published, None))
     if Path(text).is_file():
         raise UsageError(

@@ -19,7 +19,7 @@ def fit(
         typer.Option("--out", "-o", help="The run directory to make; by default runs/ and the data's name."),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="What to start from: imagenet, coco, or a .safetensors or .pth file.")
+        str | None, typer.Option(help="What to start from: imagenet, coco, a file of weights, or a run directory.")
     ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="Of a detector or segmenter that takes any: whose maps it looks at.")

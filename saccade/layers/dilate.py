@@ -56,7 +56,7 @@ def dilate(
     """Change a network in place so that no map is coarser than `output_stride` input pixels a pixel.
 
     model          whatever strides in it is a Conv2d, a MaxPool2d or AvgPool2d (of equal sides), or has a whole number
-                   `stride`; what pads by itself is a ConstantPad2d; each is called once
+                   `stride` and no taps to spread; what pads by itself is a ConstantPad2d; each is called once
     inputs         [B, C, H, W], what the network takes, large enough for strides to show (512 pixels); only its shape
                    matters
     output_stride  a power of two

@@ -109,7 +109,7 @@ def _detector(train: Split, objects: Objects, weights: str | Path | None, adapt:
         raise UsageError(f"{adapt} needs weights to start from, and none are at hand; give --weights coco or imagenet")
     backbone = near[0] if near else names[0]
     reason = "one look finds them soonest" if one_look else "no COCO weights are at hand"
-    why = f"{seen}: {reason}; its backbone, {backbone}, starts from ImageNet's weights"
+    why = f"{seen}: {reason}; its backbone starts from ImageNet's weights"
     return Choice(model, "imagenet", adapt or "finetune", why, {"backbone": backbone})
 
 
@@ -129,7 +129,7 @@ def _segmenter(train: Split, maps: LabelMaps, weights: str | Path | None, adapt:
     if not near and weights is None:
         raise UsageError(f"{adapt} needs weights to start from, and none are at hand; give --weights imagenet")
     backbone = near[0] if near else names[0]
-    why = f"{seen}: a U-Net keeps fine outlines, and its way down, {backbone}, starts from ImageNet's weights"
+    why = f"{seen}: a U-Net keeps fine outlines, and its way down starts from ImageNet's weights"
     return Choice("unet", "imagenet", adapt or "finetune", why, {"backbone": backbone})
 
 

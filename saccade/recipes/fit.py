@@ -149,7 +149,7 @@ def fit(
         atexit.register(_leave_group)
     display = Display(quiet=quiet or not accelerator.is_main_process)
     if chosen is not None:
-        on = f" on {chosen.network['backbone']}" if "backbone" in chosen.network else ""
+        on = f" on {built['backbone']}" if "backbone" in built else ""
         display.say(f"chosen: {chosen.adapt} with {chosen.model}{on}. {chosen.why}")
     source = data if isinstance(data, Source) else sources.read(data, findings)
     check_folder(folder, resume)

@@ -94,7 +94,7 @@ def preprocessing_for(network: Model, found: Weights | None, config: Config) -> 
     if found and found.preprocessing:
         theirs = found.preprocessing
         # What sees windows sees images as large as they are, whatever the weights were trained on.
-        same = theirs.frame == own.frame != "windows"
+        same = theirs.frame == own.frame != "windows" and is_whole(network, found)
         own = theirs if same else replace(own, mode=theirs.mode, mean=theirs.mean, std=theirs.std)
     if config.window is not None:
         own = replace(own, size=(config.window, config.window))

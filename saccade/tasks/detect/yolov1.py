@@ -11,7 +11,7 @@ The idea that made it matter: detection as one regression from pixels to boxes, 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,13 +43,17 @@ class Grid(NamedTuple):
 class YOLOv1(OneLook):
     """A backbone, four more convolutions, two full connections.
 
-    cells   S: the grid has S x S of them
-    boxes   N: of each cell; B in the paper
-    hidden  units of the first full connection
+    cells    S: the grid has S x S of them
+    boxes    N: of each cell; B in the paper
+    width    channels of the four convolutions
+    hidden   units of the first full connection
+    dropout  behind it
     """
 
     last_layers = ("connected.3",)
     input_size = (448, 448)
+    # Steps of Adam are as large for each of the many weights that go into one unit: more would throw it about.
+    recipe: ClassVar[Mapping[str, Any]] = {"learning_rate": 1e-4}
 
     def __init__(
         self, body: Backbone, cells: int, boxes: int, width: int, hidden: int, dropout: float, num_classes: int
@@ -63,7 +67,8 @@ class YOLOv1(OneLook):
             Layer(width, width, 3),
             Layer(width, width, 3),
         )
-        # As large as the grid for inputs of 64 pixels a cell; for others it makes them so.
+        # As large as the grid for inputs of twice the backbone's last stride a cell, 448 pixels in the paper; what is
+        # smaller is repeated.
         self.pool = nn.AdaptiveAvgPool2d(cells)
         self.connected = nn.Sequential(
             nn.Linear(width * cells * cells, hidden),
@@ -102,7 +107,8 @@ class YOLOv1(OneLook):
 
     def answers(self, inputs: Tensor) -> Answers:
         """Section 2.3: a class's probability times the confidence of the box. Both are learnt as numbers, and may lie
-        outside of [0, 1]: two below 0 would make a thing of nothing."""
+        outside of [0, 1]: two below 0 would make a thing of nothing. For explanations the product as it is, whose
+        gradient does not end there."""
         said, size = self(inputs), (inputs.shape[2], inputs.shape[3])
         boxes = boxes_of(said.boxes, size, self.cells).flatten(1, 2)
         classes, confidence = said.classes[:, :, None], said.confidence[..., None]
