@@ -83,6 +83,27 @@ def test_equal_to_the_double_loop_over_several_blocks(count: int, objects: int, 
     assert found.tolist() == naive_nms(boxes, scores, threshold, labels)
 
 
+@QUIET
+@given(entries, thresholds, st.integers(1, 50))
+def test_the_best_that_are_wanted_are_the_first_of_all(some: list, threshold: float, most: int) -> None:
+    """Also where too few of the best few stay, and more are looked at."""
+    boxes = torch.tensor([entry[0] for entry in some], dtype=torch.float32).view(-1, 4)
+    scores, labels = (torch.tensor([entry[column] for entry in some]) for column in (1, 2))
+    for kinds in (None, labels.long()):
+        everything = naive_nms(boxes.numpy(), scores.numpy(), threshold, None if kinds is None else kinds.numpy())
+        assert nms(boxes, scores, threshold, kinds, most).tolist() == everything[:most]
+
+
+def test_twins_of_the_best_hide_no_other() -> None:
+    """500 boxes that are one, better than the two others: of three that are wanted, all come."""
+    boxes = torch.cat([torch.tensor([[0.0, 0, 10, 10]]).repeat(500, 1), torch.eye(2).repeat(1, 2) + 20])
+    boxes[500:, 2:] += 10
+    scores = torch.linspace(1, 0, 502)
+    assert nms(boxes, scores, 0.9, most=3).tolist() == naive_nms(boxes.numpy(), scores.numpy(), 0.9) == [0, 500, 501]
+    with pytest.raises(ValueError, match="most must be at least 1, or None for all, but got 0"):
+        nms(boxes, scores, 0.9, most=0)
+
+
 def test_more_boxes_than_pairs_at_once() -> None:
     """40,000 boxes in a row, each twice: the twins go, whatever the blocks."""
     left = torch.arange(20000, dtype=torch.float32).repeat(2)

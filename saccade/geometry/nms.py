@@ -14,31 +14,38 @@ from torch import Tensor
 BLOCK = 128
 # Pairs looked at in one operation, at least BLOCK x BLOCK, so that what it works on stays in the processor's cache.
 PAIRS = 65536
+# How many times as many boxes as are wanted are looked at first, and again where too few of them stay.
+BEST = 4
 
 
-def nms(boxes: Tensor, scores: Tensor, threshold: float, labels: Tensor | None = None) -> Tensor:
+def nms(
+    boxes: Tensor, scores: Tensor, threshold: float, labels: Tensor | None = None, most: int | None = None
+) -> Tensor:
     """Which boxes stay: from the best score down, each whose IoU with every better one that stays is not above a limit.
 
     boxes      [N, 4] xyxy, finite; an empty one overlaps nothing
     scores     [N], not nan; of equal ones the first is the better
     threshold  the limit, in [0, 1]
     labels     [N] int64: boxes of different labels leave each other alone; None: all are of one kind
+    most       how many of those that stay are wanted, the best; None for all
 
     Returns [n] int64, the indices of those that stay, best score first, on the device of the boxes.
 
     Just what going through them one by one gives, IoU and limit in the precision of the boxes (at least float32), but
-    a block at a time: it is decided who stays within the block, and these thin out all that come after it.
+    a block at a time: it is decided who stays within the block, and these thin out all that come after it. Whether a
+    box stays hangs on better ones alone: where enough stay of the best few, the others need no look.
     """
+    if most is not None and most < 1:
+        raise ValueError(f"most must be at least 1, or None for all, but got {most}")
     table, by_score = _prepared(boxes, scores, threshold, labels)
     by_score = np.argsort(-by_score, kind="stable")
-    if labels is None:
-        stay = _staying(table.take(by_score, axis=1), None, threshold)
-    else:  # boxes of one label stand together, the best first
-        kinds = labels.detach().cpu().numpy().take(by_score)
-        by_label = np.argsort(kinds, kind="stable")
-        table = table.take(by_score.take(by_label), axis=1)
-        stay = np.sort(by_label.take(_staying(table, kinds.take(by_label), threshold)))
-    return torch.from_numpy(by_score.take(stay)).to(boxes.device)
+    kinds = None if labels is None else labels.detach().cpu().numpy()
+    looked_at = len(by_score) if most is None else BEST * most
+    stay = _of_the_best(table, by_score[:looked_at], kinds, threshold)
+    while most is not None and len(stay) < most and looked_at < len(by_score):
+        looked_at *= BEST
+        stay = _of_the_best(table, by_score[:looked_at], kinds, threshold)
+    return torch.from_numpy(stay[:most]).to(boxes.device)
 
 
 def soft_nms(
@@ -81,6 +88,17 @@ def soft_nms(
         left[best] = -1  # below any floor from now on
     indices = torch.tensor(stay, dtype=torch.int64, device=boxes.device)
     return indices, torch.tensor(np.array(final), dtype=scores.dtype, device=scores.device)
+
+
+def _of_the_best(table: np.ndarray, by_score: np.ndarray, kinds: np.ndarray | None, threshold: float) -> np.ndarray:
+    """Which of the boxes `by_score` [n] of a table [5, N] stay, in that order."""
+    if kinds is None:
+        return by_score.take(_staying(table.take(by_score, axis=1), None, threshold))
+    # Boxes of one label stand together, the best first.
+    by_label = np.argsort(kinds.take(by_score), kind="stable")
+    in_order = by_score.take(by_label)
+    stay = _staying(table.take(in_order, axis=1), kinds.take(in_order), threshold)
+    return by_score.take(np.sort(by_label.take(stay)))
 
 
 def _prepared(boxes: Tensor, scores: Tensor, threshold: float, labels: Tensor | None) -> tuple[np.ndarray, np.ndarray]:

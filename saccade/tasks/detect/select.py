@@ -40,7 +40,7 @@ def select(
     chosen = geometry.clip(boxes[rows] if boxes.ndim == 2 else boxes[rows, labels], size)
     there = ((chosen[:, 2:] - chosen[:, :2]) >= SMALLEST).all(dim=1)
     chosen, sure_of, labels = chosen[there], scores[rows, labels][there], labels[there]
-    kept = nms(chosen, sure_of, overlap, labels)[:most]
+    kept = nms(chosen, sure_of, overlap, labels, most)
     return Detections(chosen[kept], sure_of[kept], labels[kept])
 
 
