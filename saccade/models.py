@@ -180,7 +180,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
         # What is 0 unless it is said otherwise, and what is no whole number, may be 0.
         whole = isinstance(usual, int)
         least = 1 if whole and usual else 0
-        if value < least or (whole and not isinstance(value, int)):
+        if value < least or (whole and value % 1):
             raise UsageError(
                 f"{name}: {option} must be a {'whole ' if whole else ''}number of at least {least}, got {value}"
             )
@@ -194,7 +194,8 @@ def _built(name: str, options: Mapping[str, Any]) -> Model:
     try:
         return builder(name)(**options)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise UsageError(f"{name} cannot be built with network={dict(options)}: {error}") from None
+        given = {key: value for key, value in options.items() if key not in ("num_classes", "in_channels")}
+        raise UsageError(f"{name} cannot be built with network={given}: {error}") from error
 
 
 def find_weights(name: str, weights: str | Path, **options: Any) -> Weights:
@@ -204,9 +205,11 @@ def find_weights(name: str, weights: str | Path, **options: Any) -> Weights:
 
     Raises UsageError for a name that is not published, SaccadeError when the file cannot be had or is not intact.
     """
-    if task_of(name) == "classify" or str(weights) in WEIGHTS.get(name, {}) or Path(weights).suffix:
+    text = str(weights)
+    its_own = text in WEIGHTS.get(name, {}) or at_hand(name, text)
+    if task_of(name) == "classify" or its_own or Path(text).suffix or Path(text).is_file():
         return resolve(name, weights)
-    backbone, text = on_paper(name, options).trunk.name, str(weights)
+    backbone = on_paper(name, options).trunk.name
     its, theirs = WEIGHTS.get(name, {}), WEIGHTS.get(backbone, {})
     others = [own for own in MODELS[task_of(name)] if text in WEIGHTS.get(own, {})]
     if text in theirs or at_hand(backbone, text):

@@ -12,11 +12,13 @@ from torch import nn
 
 from saccade.backbones.darknet import darknet53, darknet_tiny, extraction
 from saccade.backbones.darknet_weights import is_darknet
+from saccade.backbones.probed import Probed
 from saccade.backbones.published import DARKNET
 from saccade.backbones.weights import Weights, resolve
 from saccade.errors import SaccadeError, UsageError
 from saccade.models import create_model, is_whole
 from saccade.recipes.fit_job import preprocessing_for
+from saccade.structures import Preprocessing
 from saccade.training.config import Config
 
 TINY = 8_858_734  # numbers of yolov3-tiny.weights, whose 35,434,956 bytes begin with 20 of a header
@@ -158,6 +160,10 @@ def test_a_classifiers_file_gives_its_colours_and_not_its_size(tmp_path: Path) -
     built = {"backbone": "darknet_tiny", "width": 8}
     assert preprocessing_for(create_model("aligned", 3, **built), file, Config()).resize == 320
     assert preprocessing_for(create_model("aligned", 3, **built), file, Config()).mean == DARKNET.mean
+    # A probe is the classifier itself, and sees what that saw.
+    small = Preprocessing((24, 24), 26, "L", (0.5,), (0.5,))
+    seen = Weights(tmp_path / "lenet.safetensors", small)
+    assert preprocessing_for(Probed(create_model("lenet", 0), 3), seen, Config()) == small
     whole = Weights(write(tmp_path / "own.weights", in_order(scrambled("yolov3_tiny", 80))), DARKNET)
     assert preprocessing_for(create_model("yolov3_tiny", 3), whole, Config()).resize == 416
 

@@ -124,6 +124,11 @@ def test_of_a_detector_the_backbones_weights_serve(tmp_path: Path, monkeypatch: 
     ):
         with pytest.raises(UsageError, match=words):
             find_weights(name, text, **options)
+    (tmp_path / "checkpoint").write_bytes(b"")
+    with pytest.raises(UsageError, match="is not a file of weights: expected one that ends in"):
+        find_weights("aligned", tmp_path / "checkpoint")
+    save_file({"some": torch.zeros(1)}, tmp_path / "aligned-coco.safetensors")
+    assert find_weights("aligned", "coco").path == tmp_path / "aligned-coco.safetensors"
     (tmp_path / "darknet53-imagenet.weights").write_bytes(b"")
     assert find_weights("yolov3", "imagenet").path == tmp_path / "darknet53-imagenet.weights"
 
@@ -139,6 +144,8 @@ def test_a_published_file_is_known_wherever_it_lies(tmp_path: Path) -> None:
 def test_the_table_is_sound() -> None:
     """Every entry belongs to a network, is named after its hash, and names its licence and a list of classes."""
     assert set(WEIGHTS) <= set(list_models())
+    files = [entry.url.rsplit("/", 1)[1] for published in WEIGHTS.values() for entry in published.values()]
+    assert len(set(files)) == len(files)  # by which one that lies anywhere is known
     for published in WEIGHTS.values():
         for entry in published.values():
             assert entry.url.startswith("https://")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from accelerate import Accelerator
 
+from saccade.backbones.contract import Backbone
 from saccade.backbones.stages import stages_of
 from saccade.backbones.weights import Weights
 from saccade.checkpoint import Card
@@ -94,7 +95,8 @@ def preprocessing_for(network: Model, found: Weights | None, config: Config) -> 
     if found and found.preprocessing:
         theirs = found.preprocessing
         # What sees windows sees images as large as they are, whatever the weights were trained on.
-        same = theirs.frame == own.frame != "windows" and is_whole(network, found)
+        alike = theirs.frame == own.frame != "windows"
+        same = alike and (isinstance(network, Backbone) or is_whole(network, found))
         own = theirs if same else replace(own, mode=theirs.mode, mean=theirs.mean, std=theirs.std)
     if config.window is not None:
         own = replace(own, size=(config.window, config.window))
