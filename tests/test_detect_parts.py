@@ -131,6 +131,21 @@ def test_proposals_are_the_best_anchors_moved() -> None:
     assert found.tolist() == [[0, 0, 10, 11]]
 
 
+@pytest.mark.parametrize(("count", "training", "expected"), [(2, True, 2000), (2, False, 1000), (1, False, 300)])
+def test_proposals_are_as_many_as_the_papers_keep(count: int, training: bool, expected: int) -> None:
+    """Of anchors that lie apart, and on one map also of those of which the surest overlap: the surest stay."""
+    rpn = RegionProposals(4, [shapes([8])] * count).train(training)
+    corner = torch.arange(2500.0)[:, None] * torch.tensor([20.0, 0.0, 20.0, 0.0])
+    own = corner + torch.tensor([0.0, 0.0, 10.0, 10.0])
+    if count == 1:
+        own = torch.cat([own[:1].repeat(700, 1), own])
+    anchors, total = [own] * count, count * len(own)
+    logits = torch.linspace(3, -3, total)[None]
+    (found,) = rpn.propose(anchors, logits, torch.zeros(1, total, 4), [(30, 60_000)])
+    assert len(found) == expected
+    assert torch.equal(found[: min(expected, 1000)], corner[: min(expected, 1000)] + own[0])
+
+
 def test_rpn_losses_by_hand() -> None:
     """Two anchors, one of them the thing: cross-entropy of both, smooth L1 of the one, halved by the two looked at."""
     rpn = RegionProposals(4, [shapes([8])])

@@ -10,25 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from heart import learn_by_heart
+from torch import Tensor
 
 from saccade.backbones.stages import stages_of
 from saccade.backbones.weights import Weights
-from saccade.data.formats.scenes import scenes
-from saccade.data.loader import Dataset, Loader, collate
 from saccade.errors import UsageError
 from saccade.geometry.masks import Polygon
 from saccade.geometry.view import View
-from saccade.layers.preprocess import Preprocess
 from saccade.models import MODELS, create_model, create_task, load_weights
-from saccade.structures import Batch, Instances, Preprocessing, Size
+from saccade.structures import Batch, Instances, Size
 from saccade.tasks.detect.contract import Detector
-from saccade.tasks.detect.faster_rcnn import Drawn
+from saccade.tasks.detect.faster_rcnn import Drawn, FasterRCNN
 from saccade.tasks.detect.mask_rcnn import KeypointRCNN
 from saccade.tasks.detect.task import Aim
 from saccade.training.config import configure
 from saccade.training.freeze import norms_of, plan
-from saccade.training.loop import evaluate
 
 SMALL = {"backbone": "resnet18", "width": 32, "hidden": 64, "smallest": 16, "sampled": 64}
 JOINTS: dict[str, Any] = {
@@ -128,43 +125,27 @@ def test_published_files_are_read_under_todays_names() -> None:
 # --- learning ---------------------------------------------------------------------------------------------------------
 
 
-def learn_by_heart(name: str, steps: int) -> dict[str, float]:
-    """Eight scenes, many times over."""
-    source = scenes(96)
-    split = source.splits["train"].take(range(8))
-    preprocessing = Preprocessing.whole(96, 96)
-    data = Dataset(split, preprocessing, known="objects")
-    batch = collate([data[0, index] for index in range(8)], preprocessing)
+def learnt_by_heart(name: str, steps: int) -> dict[str, float]:
     torch.manual_seed(0)
     model = create_model(name, 10, **SMALL | {"width": 64, "hidden": 128}, **FINDS[name])
-    assert split.objects is not None
-    task, preprocess = create_task("detect", source.classes, model, split.objects.skeleton), Preprocess(preprocessing)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0)
-    inputs = preprocess(batch.images)
-    model.train()
-    for step in range(steps):
-        optimiser.param_groups[0]["lr"] = 2e-3 * min(1, (step + 1) / 20) * (1 if step < 0.7 * steps else 0.1)
-        optimiser.zero_grad()
-        torch.stack(list(task.loss(model, inputs, batch).values())).sum().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 10)
-        optimiser.step()
-    return evaluate(task, model, preprocess, Loader(data, 8, shuffle=False)).result()
+    assert isinstance(model, Detector)
+    return learn_by_heart(model, steps, 2e-3)
 
 
 def test_boxes_learnt_by_heart() -> None:
-    assert learn_by_heart("fasterrcnn_fpn", 200)["box/AP"] > 95
+    assert learnt_by_heart("fasterrcnn_fpn", 200)["box/AP"] > 95
 
 
 @pytest.mark.slow
 def test_masks_learnt_by_heart() -> None:
-    result = learn_by_heart("maskrcnn_fpn", 450)
+    result = learnt_by_heart("maskrcnn_fpn", 450)
     assert result["box/AP"] > 95
     assert result["mask/AP"] > 95
 
 
 @pytest.mark.slow
 def test_keypoints_learnt_by_heart() -> None:
-    result = learn_by_heart("keypointrcnn_fpn", 450)
+    result = learnt_by_heart("keypointrcnn_fpn", 450)
     assert result["box/AP"] > 95
     assert result["keypoint/AP"] > 95
 
@@ -438,6 +419,19 @@ def test_the_catalogue_of_detectors() -> None:
     # ResNet-50 without its last layer, an RPN of 1,024 channels and 15 anchors, 91 classes on 2,048 units.
     rpn = (1024 * 1024 * 9 + 1024) + (1024 * 15 + 15) + (1024 * 60 + 60)
     assert counts["fasterrcnn_c4"] == 25_557_032 - 2_049_000 + rpn + 2049 * 91 + 2049 * 364
+
+
+@pytest.mark.parametrize(("name", "sides", "smallest"), [("c4", 5, 32), ("vgg16", 3, 128)])
+def test_anchors_and_samples_on_one_map(name: str, sides: int, smallest: int) -> None:
+    """As the papers have them, and as told: the square anchors, each twice as large as the one before."""
+    small = {} if name == "vgg16" else {"backbone": "resnet18"}
+    for options, least, sampled in (({}, smallest, 64), ({"smallest": 16, "sampled": 8}, 16, 8)):
+        model = create_model(f"fasterrcnn_{name}", 3, **small, **options)
+        assert isinstance(model, FasterRCNN)
+        assert model.sampled == sampled
+        (boxes,) = model.rpn.of_level
+        squares = [right - left for left, top, right, bottom in boxes.tolist() if right - left == bottom - top]
+        assert sorted(squares) == [least * 2**size for size in range(sides)]
 
 
 def test_roi_heads_choose_the_level_by_size() -> None:

@@ -7,21 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from heart import learn_by_heart
 from torch import Tensor, nn
 
-from saccade.data.formats.scenes import scenes
-from saccade.data.loader import Dataset, Loader, collate
 from saccade.errors import UsageError
 from saccade.explain.fields import lattice_of
 from saccade.geometry.boxes import iou
-from saccade.layers.preprocess import Preprocess
 from saccade.models import create_model, create_task, on_paper
-from saccade.structures import Instances, Preprocessing, Size
+from saccade.structures import Instances, Size
 from saccade.tasks.detect import aligned, ssd, yolov1, yolov3
 from saccade.tasks.detect.one_look import OneLook
 from saccade.tasks.detect.select import place_of, select
 from saccade.tasks.detect.task import Aim
-from saccade.training.loop import evaluate
 
 ANCHORS = [(14, 20), (20, 28), (26, 34), (30, 42), (40, 50), (50, 60)]
 SMALL: dict[str, dict[str, Any]] = {
@@ -540,46 +537,17 @@ def test_distances_keep_their_digits_in_mixed_precision() -> None:
 # --- all of them ------------------------------------------------------------------------------------------------------
 
 
-def learn_by_heart(name: str, steps: int, rate: float, settled: float = 1.0) -> dict[str, float]:
-    """Eight scenes, many times over.
-
-    settled  share of the steps after which the norms stay as they are. What they keep for prediction has a variance
-             n / (n - 1) times that of a batch; YOLOv1's last layers see n = 8 x 2 x 2 places here, and without this
-             its boxes lie so much elsewhere that AP is 71
-    """
-    source, side = scenes(96), 96
-    split = source.splits["train"].take(range(8))
-    model = small(name, 10)
-    stretched = model.standard_preprocessing().frame == "stretched"
-    preprocessing = Preprocessing.stretched((side, side)) if stretched else Preprocessing.whole(side, side)
-    data = Dataset(split, preprocessing, known="objects")
-    batch = collate([data[0, index] for index in range(8)], preprocessing)
-    task, preprocess = create_task("detect", source.classes, model), Preprocess(preprocessing)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0)
-    inputs = preprocess(batch.images)
-    model.train()
-    for step in range(steps):
-        optimiser.param_groups[0]["lr"] = rate * min(1, (step + 1) / 20) * (1 if step < 0.7 * steps else 0.1)
-        for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
-            norm.train(step < settled * steps)
-        optimiser.zero_grad()
-        torch.stack(list(task.loss(model, inputs, batch).values())).sum().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 10)
-        optimiser.step()
-    return evaluate(task, model, preprocess, Loader(data, 8, shuffle=False)).result()
-
-
 @pytest.mark.parametrize(
     ("name", "steps", "rate", "settled"),
     [("aligned", 150, 2e-3, 1), ("ssd", 70, 2e-3, 1), ("yolov1", 150, 5e-4, 0.7), ("yolov3_tiny", 80, 2e-3, 1)],
 )
 def test_boxes_learnt_by_heart(name: str, steps: int, rate: float, settled: float) -> None:
-    assert learn_by_heart(name, steps, rate, settled)["box/AP"] > 95
+    assert learn_by_heart(small(name, 10), steps, rate, settled)["box/AP"] > 95
 
 
 @pytest.mark.slow
 def test_boxes_learnt_by_heart_in_more_time() -> None:
-    assert learn_by_heart("yolov3", 120, 1e-3)["box/AP"] > 95
+    assert learn_by_heart(small("yolov3", 10), 120, 1e-3)["box/AP"] > 95
 
 
 @pytest.mark.parametrize("name", SMALL)

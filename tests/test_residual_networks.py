@@ -196,6 +196,19 @@ def test_the_place_of_the_stride(stride_first: bool) -> None:
     assert torch.equal(block(inputs), block(changed)) == stride_first
 
 
+@pytest.mark.parametrize("build", [resnet.resnet50, resnext.resnext50_32x4d])
+@torch.no_grad()
+def test_bottlenecks_begin_as_their_shortcuts(build: Callable[..., Backbone]) -> None:
+    """Oracle: Goyal et al. 2017, section 5.1: a residual adds nothing yet, whatever comes in."""
+    model = build(10).eval()
+    blocks = [module for module in model.modules() if isinstance(module, resnet.Bottleneck)]
+    assert len(blocks) == 16
+    for block in blocks:
+        inputs = torch.randn(1, block.conv1.in_channels, 4, 4)
+        shortcut = inputs if block.downsample is None else block.downsample(inputs)
+        assert torch.equal(block(inputs), shortcut.relu())
+
+
 # ResNeXt and wide ResNet
 
 

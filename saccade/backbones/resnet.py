@@ -165,6 +165,11 @@ class ResNet(Backbone):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(8 * width, num_classes) if num_classes else nn.Identity()
         _initialise(self)
+        # Not in the paper: a bottleneck begins as its shortcut alone (Goyal et al., "Accurate, Large Minibatch SGD",
+        # 2017, section 5.1). Without it those of 50 layers and more stand still for hundreds of steps.
+        for module in self.modules():
+            if isinstance(module, Bottleneck):
+                nn.init.zeros_(module.bn3.weight)
 
     def maps(self, inputs: Tensor, count: int = 4) -> list[Tensor]:
         """As every backbone's; only the first `count` where a detector looks at the last stage box by box."""

@@ -31,6 +31,7 @@ from saccade.tasks.detect.proposals import BETA, RegionProposals
 from saccade.tasks.detect.roi_heads import FullyConnected, LastStage, RoiHeads, TwoLayers
 from saccade.tasks.detect.select import select
 
+SAMPLED = 64  # proposals an image in the losses (Girshick 2015, section 2.3); on a pyramid 512 (Lin, section 5.2)
 THINGS = 0.25  # at most so much of the proposals in the loss are things (Girshick 2015, section 2.3)
 SPREAD: Weights = (10.0, 10.0, 5.0, 5.0)  # one over how much the moves of the boxes vary
 SURE, OVERLAP, MOST = 0.05, 0.5, 100  # the least score, the most overlap of two of a class, how many an image
@@ -212,14 +213,17 @@ def pyramid_parts(
     return pyramid, RegionProposals(width, of_level), heads, num_classes
 
 
-def c4_parts(backbone: str, num_classes: int, in_channels: int) -> Parts:
+def c4_parts(backbone: str, num_classes: int, in_channels: int, smallest: int = 32) -> Parts:
     """What a detector on the third stage of a ResNet is made of: anchors of five sizes and three shapes, and its fourth
-    stage as the head."""
+    stage as the head.
+
+    smallest  side of the smallest anchors, pixels; each next size is twice as large
+    """
     body = encoder(backbone, in_channels)
     if not isinstance(body, ResNet):
         raise UsageError(f"c4 uses the last stage of a ResNet as its head, and {backbone} is none; take fpn")
     single = Single(body, 3)
-    proposals = RegionProposals(single.channels, [shapes([32, 64, 128, 256, 512])])
+    proposals = RegionProposals(single.channels, [shapes([smallest * 2**size for size in range(5)])])
     return single, proposals, RoiHeads((16,), 14, LastStage(body.layer4), body.channels[3], num_classes), num_classes
 
 
@@ -236,18 +240,31 @@ def fasterrcnn_fpn(
     return FasterRCNN(*pyramid_parts(backbone, num_classes, in_channels, width, hidden, smallest), sampled=sampled)
 
 
-def fasterrcnn_c4(num_classes: int = 90, in_channels: int = 3, backbone: str = "resnet50") -> FasterRCNN:
-    """On the third stage of any ResNet, its fourth as the head."""
-    return FasterRCNN(*c4_parts(backbone, num_classes, in_channels))
+def fasterrcnn_c4(
+    num_classes: int = 90,
+    in_channels: int = 3,
+    backbone: str = "resnet50",
+    smallest: int = 32,
+    sampled: int = SAMPLED,
+) -> FasterRCNN:
+    """On the third stage of any ResNet, its fourth as the head; options as of `c4_parts` and `FasterRCNN`."""
+    return FasterRCNN(*c4_parts(backbone, num_classes, in_channels, smallest), sampled=sampled)
 
 
-def fasterrcnn_vgg16(num_classes: int = 20, in_channels: int = 3) -> FasterRCNN:
-    """The paper's: 69.9 % mAP on VOC 2007 when trained on its trainval (table 3)."""
+def fasterrcnn_vgg16(
+    num_classes: int = 20, in_channels: int = 3, smallest: int = 128, sampled: int = SAMPLED
+) -> FasterRCNN:
+    """The paper's: 69.9 % mAP on VOC 2007 when trained on its trainval (table 3).
+
+    smallest  side of the smallest anchors, pixels; the two next sizes are two and four times as large
+    sampled   as of `FasterRCNN`
+    """
     body = vgg16(1000, in_channels)
     body.name = "vgg16"
     body.classifier[-1] = nn.Identity()
     heads = RoiHeads((16,), 7, FullyConnected(body.classifier), 4096, num_classes, roi_pool)
-    return FasterRCNN(Single(body), RegionProposals(512, [shapes([128, 256, 512])]), heads, num_classes)
+    proposals = RegionProposals(512, [shapes([smallest, 2 * smallest, 4 * smallest])])
+    return FasterRCNN(Single(body), proposals, heads, num_classes, sampled)
 
 
 def fasterrcnn_resnet50_fpn(num_classes: int = 90, in_channels: int = 3) -> FasterRCNN:

@@ -21,7 +21,7 @@ from saccade.layers.blur import gaussian_blur
 from saccade.layers.roi_pool import roi_align
 from saccade.structures import Instances
 from saccade.tasks.detect.contract import Detections
-from saccade.tasks.detect.faster_rcnn import Drawn, FasterRCNN, Parts, c4_parts, pyramid_parts
+from saccade.tasks.detect.faster_rcnn import SAMPLED, Drawn, FasterRCNN, Parts, c4_parts, pyramid_parts
 from saccade.tasks.detect.roi_heads import LastStage
 
 MASK_SIDE, KEYPOINT_SIDE = 14, 56  # bins a box is pooled to for the head; pixels of a keypoint's map
@@ -310,9 +310,15 @@ def maskrcnn_fpn(
     return MaskRCNN(*pyramid_parts(backbone, num_classes, in_channels, width, hidden, smallest), sampled=sampled)
 
 
-def maskrcnn_c4(num_classes: int = 90, in_channels: int = 3, backbone: str = "resnet50") -> MaskRCNN:
-    """On the third stage of any ResNet, its fourth as the head."""
-    return MaskRCNN(*c4_parts(backbone, num_classes, in_channels))
+def maskrcnn_c4(
+    num_classes: int = 90,
+    in_channels: int = 3,
+    backbone: str = "resnet50",
+    smallest: int = 32,
+    sampled: int = SAMPLED,
+) -> MaskRCNN:
+    """On the third stage of any ResNet, its fourth as the head; options as of `c4_parts` and `FasterRCNN`."""
+    return MaskRCNN(*c4_parts(backbone, num_classes, in_channels, smallest), sampled=sampled)
 
 
 def maskrcnn_resnet50_fpn(num_classes: int = 90, in_channels: int = 3) -> MaskRCNN:

@@ -5,6 +5,7 @@ section 3.1; on several maps as in Lin et al. 2017, "Feature Pyramid Networks", 
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +19,25 @@ from saccade.tasks.detect.anchors import anchors_of
 from saccade.tasks.detect.matching import match, sample
 
 OVERLAP = 0.7  # of two proposals, above which only the better stays
-KEPT = {True: 2000, False: 1000}  # proposals an image in training and in use: of each map before that, and of all after
 SAMPLED, THINGS = 256, 0.5  # anchors an image in the loss, and at most which share of them are things
 BETA = 1 / 9  # of the smooth L1 loss: where it turns from square to straight
+
+
+class Kept(NamedTuple):
+    """Proposals an image, the surest.
+
+    before  of each map, before the worse of two that overlap go
+    after   of all, after that
+    """
+
+    before: int
+    after: int
+
+
+# In training, and in use. On a pyramid as torchvision has it. On one map the second numbers are the papers' (Ren et al.
+# 2015, section 4; He et al., "Mask R-CNN", ICCV 2017, section 3.1), the first those of their published code.
+PYRAMID = {True: Kept(2000, 2000), False: Kept(1000, 1000)}
+ONE_MAP = {True: Kept(12000, 2000), False: Kept(6000, 300)}
 
 
 class ProposalHead(nn.Module):
@@ -52,6 +69,7 @@ class RegionProposals(nn.Module):
     def __init__(self, channels: int, of_level: Sequence[Tensor]) -> None:
         super().__init__()
         self.of_level = tuple(of_level)
+        self.kept = PYRAMID if len(self.of_level) > 1 else ONE_MAP
         self.head = ProposalHead(channels, len(of_level[0]))
 
     def forward(self, maps: Sequence[Tensor], size: Size) -> tuple[list[Tensor], Tensor, Tensor]:
@@ -67,12 +85,12 @@ class RegionProposals(nn.Module):
     @torch.no_grad()
     def propose(self, anchors: Sequence[Tensor], logits: Tensor, deltas: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
         """The best boxes of each image, [n, 4] xyxy inside it, best first."""
-        most, start = KEPT[self.training], 0
+        kept, start = self.kept[self.training], 0
         if logits.is_meta:  # shapes without values, as when layers are counted: as many as there may be
-            return [deltas[0, :most]] * len(sizes)
+            return [deltas[0, : kept.after]] * len(sizes)
         chosen, levels = [], []
         for level, own in enumerate(anchors):
-            count = min(most, len(own))
+            count = min(kept.before, len(own))
             chosen.append(logits[:, start : start + len(own)].topk(count, dim=1).indices + start)
             levels.append(torch.full((count,), level, device=logits.device))
             start += len(own)
@@ -83,7 +101,7 @@ class RegionProposals(nn.Module):
             boxes = geometry.clip(decode(deltas[image, mine], everywhere[mine]), size)
             there = ((boxes[:, 2:] - boxes[:, :2]) >= 1e-3).all(dim=1)
             boxes, scores = boxes[there], logits[image, mine][there].sigmoid()
-            found.append(boxes[nms(boxes, scores, OVERLAP, level[there])[:most]])
+            found.append(boxes[nms(boxes, scores, OVERLAP, level[there], kept.after)])
         return found
 
     def losses(
