@@ -112,7 +112,7 @@ def test_the_client_answers_as_the_service_does(command: Command, desk: Path) ->
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[0])
     with (desk / "digit.png").open("rb") as file:
-        answer = httpx.post(f"{command.url}/v1/predict", files={"files": ("digit.png", file)}).json()
+        answer = httpx.post(f"{command.url}/v1/predict", files={"files": ("digit.png", file)}, timeout=120).json()
     assert told == answer["results"][0]
     assert (desk / "clip-predicted.mp4").is_file()
     assert (desk / "clip-predicted.jsonl").read_text().count("\n") == 12
@@ -131,7 +131,8 @@ def test_a_signal_loads_the_runs_anew_and_another_ends_it(tmp_path: Path) -> Non
     try:
 
         def said() -> Any:
-            return httpx.post(f"{own.url}/v1/predict", files={"files": picture()}).json()["results"][0]["prediction"]
+            answer = httpx.post(f"{own.url}/v1/predict", files={"files": picture()}, timeout=120)
+            return answer.json()["results"][0]["prediction"]
 
         before = said()
         make_run(run, "digits", seed=2)
