@@ -5,8 +5,9 @@
 Small detectors of one look see the 128 pixels of `scenes-128` enlarged to 224, those of two stages enlarged to 192,
 large ones as they are; the epochs are what two cores do in a quarter of an hour (with keypoints, which learn last, in
 18 minutes). Those on a MobileNetV2 or a SqueezeNet start from ImageNet's weights. Of ResNets and VGG-16 there were none
-at hand: these backbones first learn the digits of the training scenes one by one, in some minutes. The others start
-from nothing. A run directory that is finished is not run again. Writes `table.md` and `plot.svg` beside the runs.
+at hand: these backbones first learn the digits of the training scenes one by one, in some minutes (VGG-16 does not
+yet). The others start from nothing. A run directory that is finished is not run again. Writes `table.md` and `plot.svg`
+beside the runs.
 """
 
 import argparse
@@ -182,7 +183,7 @@ def teach(backbone: str, folder: Path) -> Path:
 
 
 def measure(name: str, out: Path) -> Row:
-    """Train where nobody has, then score."""
+    """Train where nobody has; the scores are those that its run ended with."""
     entry, folder = ENTRIES[name], out / name
     options = SAME | entry.options
     if not (folder / "report.html").exists():
