@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from heart import learn_by_heart
-from torch import Tensor
+from torch import Tensor, nn
 
 from saccade.backbones.stages import stages_of
 from saccade.backbones.weights import Weights
@@ -148,6 +148,22 @@ def test_keypoints_learnt_by_heart() -> None:
     result = learnt_by_heart("keypointrcnn_fpn", 450)
     assert result["box/AP"] > 95
     assert result["keypoint/AP"] > 95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "steps", "rate"),
+    [
+        ("maskrcnn_c4", {"backbone": "resnet18", "smallest": 16, "sampled": 16}, 300, 1e-3),
+        ("fasterrcnn_vgg16", {"smallest": 16, "sampled": 16, "dropout": 0.0}, 300, 1e-4),
+    ],
+)
+def test_learnt_by_heart_on_one_map(name: str, options: dict[str, Any], steps: int, rate: float) -> None:
+    torch.manual_seed(0)
+    model = create_model(name, 10, **options)
+    assert isinstance(model, Detector)
+    result = learn_by_heart(model, steps, rate)
+    assert all(result[f"{kind}/AP"] > 95 for kind in model.finds)
 
 
 @pytest.mark.parametrize("name", [*FINDS, "fasterrcnn_c4", "maskrcnn_c4"])
@@ -432,6 +448,13 @@ def test_anchors_and_samples_on_one_map(name: str, sides: int, smallest: int) ->
         (boxes,) = model.rpn.of_level
         squares = [right - left for left, top, right, bottom in boxes.tolist() if right - left == bottom - top]
         assert sorted(squares) == [least * 2**size for size in range(sides)]
+
+
+@pytest.mark.parametrize(("options", "share"), [({}, 0.5), ({"dropout": 0.0}, 0.0)])
+def test_dropout_of_the_wide_layers(options: dict[str, float], share: float) -> None:
+    """The paper's half, or as told, after each of the two."""
+    model = create_model("fasterrcnn_vgg16", 3, **options)
+    assert [layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)] == [share, share]
 
 
 def test_roi_heads_choose_the_level_by_size() -> None:

@@ -252,14 +252,19 @@ def fasterrcnn_c4(
 
 
 def fasterrcnn_vgg16(
-    num_classes: int = 20, in_channels: int = 3, smallest: int = 128, sampled: int = SAMPLED
+    num_classes: int = 20,
+    in_channels: int = 3,
+    smallest: int = 128,
+    sampled: int = SAMPLED,
+    dropout: float = 0.5,
 ) -> FasterRCNN:
     """The paper's: 69.9 % mAP on VOC 2007 when trained on its trainval (table 3).
 
     smallest  side of the smallest anchors, pixels; the two next sizes are two and four times as large
     sampled   as of `FasterRCNN`
+    dropout   of each of the two wide layers; for a short training less is better
     """
-    body = vgg16(1000, in_channels)
+    body = vgg16(1000, in_channels, dropout)
     body.name = "vgg16"
     body.classifier[-1] = nn.Identity()
     heads = RoiHeads((16,), 7, FullyConnected(body.classifier), 4096, num_classes, roi_pool)
