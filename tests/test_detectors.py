@@ -451,8 +451,8 @@ def test_anchors_and_samples_on_one_map(name: str, sides: int, smallest: int) ->
 
 
 @pytest.mark.parametrize(("options", "share"), [({}, 0.5), ({"dropout": 0.0}, 0.0)])
-def test_dropout_of_the_wide_layers(options: dict[str, float], share: float) -> None:
-    """The paper's half, or as told, after each of the two."""
+def test_dropout_of_fully_connected_layers(options: dict[str, float], share: float) -> None:
+    """The paper's half, or as told, after fc6 and fc7."""
     model = create_model("fasterrcnn_vgg16", 3, **options)
     assert [layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)] == [share, share]
 

@@ -1,13 +1,14 @@
-"""The detectors side by side: the same scenes, one scorer, one processor, 15 minutes or less each.
+"""The detectors side by side: the same scenes, one scorer, one processor, about a quarter of an hour or less each.
 
     python examples/scenes/detectors.py runs/detectors
 
-Small detectors of one look see the 128 pixels of `scenes-128` enlarged to 224, those of two stages enlarged to 192,
-large ones as they are; the epochs are what two cores do in a quarter of an hour (with keypoints, which learn last, in
-18 minutes). Those on a MobileNetV2 or a SqueezeNet start from ImageNet's weights. Of ResNets and VGG-16 there were none
-at hand: these backbones first learn the digits of the training scenes one by one, in some minutes (`digits.py`).
-The others start from nothing. A run directory that is finished is not run again. Writes `table.md` and `plot.svg`
-beside the runs.
+Small detectors of one look see the 128 pixels of `scenes-128` enlarged to 224, those of two stages enlarged to 192;
+large ones as they are, as large as there is time for, or as their papers have it (SSD). The epochs are what two cores
+do in a quarter of an hour (with `keypointrcnn_fpn`, which learns keypoints last, in 18 minutes; one epoch of
+`ssd512_vgg16` takes longer). Those on a MobileNetV2 or a SqueezeNet start from ImageNet's weights. Of ResNets and
+VGG-16 there were none at hand: these backbones first learn the digits of the training scenes one by one, in some
+minutes (`digits.py`) that are not counted. The others start from nothing. A run that is finished is not run again,
+one that was interrupted goes on. Writes `table.md` and `plot.svg` beside the runs.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from digits import teach
+from matplotlib.ticker import LogLocator
 from matplotlib.transforms import Bbox
 
 import saccade
@@ -55,7 +57,7 @@ MORE = {"several": 0.3, "giou": 3.0}
 TINY: dict[str, Any] = AVERAGED | {"learning_rate": 2e-3, "weight_decay": 0.05, "batch_size": 8, "network": MORE}
 
 
-# What is larger sees the pictures as they are, or nearly so; few proposals make steps short.
+# On a large ResNet the pictures are seen as they are; few proposals make steps short.
 TAUGHT: dict[str, Any] = {"norms": "learn", "frozen": 0, "learning_rate": 5e-4, "batch_size": 8}
 FEW = {"smallest": 16, "sampled": 32}
 FEWER = {"smallest": 16, "sampled": 16}
@@ -146,12 +148,16 @@ def measure(name: str, out: Path) -> Row:
     if not (folder / "report.html").exists():
         if entry.taught:
             options["weights"] = teach(entry.taught, DATA, out / "backbones", SAME["augmentation"])
-        saccade.fit(DATA, model=entry.general or name, out=folder, epochs=entry.epochs, quiet=True, **options)
+        saccade.fit(
+            DATA, model=entry.general or name, out=folder, epochs=entry.epochs, resume=True, quiet=True, **options
+        )
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     result = json.loads((folder / "metrics.json").read_text())
-    weights = sum(weight.numel() for weight in saccade.load(folder).model.parameters()) / 1e6
+    predictor = saccade.load(folder)
+    size, epochs = (predictor.card.config[setting] for setting in ("size", "epochs"))
+    weights = sum(weight.numel() for weight in predictor.model.parameters()) / 1e6
     minutes = lines[-1]["timing/seconds"] / 60
-    return Row(name, options["size"], result["box/AP"], result["box/AP50"], weights, entry.epochs, minutes)
+    return Row(name, size, result["box/AP"], result["box/AP50"], weights, epochs, minutes)
 
 
 def measure_speeds(folders: Mapping[str, Path]) -> dict[str, float]:
@@ -198,7 +204,9 @@ def plot(rows: Sequence[Row], speeds: Mapping[str, float]) -> str:
             axes.plot(speeds[row.name], row.ap, "o", color=colour, markersize=sides[row.name], alpha=0.75)
         limits = min(speeds.values()) / 2, 2 * max(speeds.values())
         axes.set(xlabel="images a second, one at a time", ylabel="AP, %", xscale="log", xlim=limits)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
         axes.margins(y=0.1)
         figure.draw_without_rendering()  # now it is known where the dots are
         taken = []

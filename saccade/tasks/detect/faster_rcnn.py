@@ -262,7 +262,7 @@ def fasterrcnn_vgg16(
 
     smallest  side of the smallest anchors, pixels; the two next sizes are two and four times as large
     sampled   as of `FasterRCNN`
-    dropout   of each of the two wide layers; for a short training less is better
+    dropout   after each of the two fully connected layers, fc6 and fc7
     """
     body = vgg16(1000, in_channels, dropout)
     body.name = "vgg16"
