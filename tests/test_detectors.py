@@ -150,22 +150,6 @@ def test_keypoints_learnt_by_heart() -> None:
     assert result["keypoint/AP"] > 95
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "options", "steps", "rate"),
-    [
-        ("maskrcnn_c4", {"backbone": "resnet18", "smallest": 16, "sampled": 16}, 300, 1e-3),
-        ("fasterrcnn_vgg16", {"smallest": 16, "sampled": 16, "dropout": 0.0}, 300, 1e-4),
-    ],
-)
-def test_learnt_by_heart_on_one_map(name: str, options: dict[str, Any], steps: int, rate: float) -> None:
-    torch.manual_seed(0)
-    model = create_model(name, 10, **options)
-    assert isinstance(model, Detector)
-    result = learn_by_heart(model, steps, rate)
-    assert all(result[f"{kind}/AP"] > 95 for kind in model.finds)
-
-
 @pytest.mark.parametrize("name", [*FINDS, "fasterrcnn_c4", "maskrcnn_c4"])
 def test_every_weight_that_matters_gets_a_gradient(name: str) -> None:
     options = {"backbone": "resnet18"} if name.endswith("c4") else SMALL | FINDS[name]
