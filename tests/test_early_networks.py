@@ -1,6 +1,7 @@
 """AlexNet, ZFNet, NIN, VGG and PReLU-net: each idea by hand, each count against its paper."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from saccade.backbones import alexnet, nin, prelu_net, vgg, zfnet
 from saccade.backbones.contract import Backbone
+from saccade.explain.cam import cam
+from saccade.models import create_model
 
 BUILDERS: list[Callable[..., Backbone]] = [
     alexnet.alexnet, alexnet.alexnet_2012, zfnet.zfnet, nin.nin, nin.nin_cifar,
@@ -295,6 +298,39 @@ def test_vgg_c_ends_its_last_stages_in_pointwise_filters() -> None:
     assert kernels(vgg.vgg16_c) == [3, 3, 3, 3, 3, 3, 1, 3, 3, 1, 3, 3, 1]
     assert kernels(vgg.vgg16) == [3] * 13
     assert kernels(vgg.vgg19) == [3] * 16
+
+
+@pytest.mark.parametrize(("build", "expected"), [(vgg.vgg16, 15_227_688), (vgg.vgg16_bn, 15_236_136)])
+def test_vgg_without_full_connections_has_one_layer_behind_its_filters(
+    build: Callable[..., Backbone], expected: int
+) -> None:
+    """14,714,688 in filters, 512 x 1,000 + 1,000 behind them; of norms two a filter, 2 x 4,224."""
+    assert count(weightless(build, global_pool=True)) == expected
+
+
+def test_vgg_without_full_connections_classifies_the_mean_of_its_last_map() -> None:
+    """Of 3 x 3 places, none of which a pooling would drop; CAM, which was made for it, says all of the logit."""
+    torch.manual_seed(0)
+    model = vgg.vgg11(num_classes=3, width=4, global_pool=True).eval()
+    inputs, weight = torch.randn(2, 3, 48, 48), model.get_parameter("classifier.weight")
+    nn.init.normal_(weight)
+    last = model.maps(inputs)[-1]
+    assert last.shape[2:] == (3, 3)
+    expected = torch.stack([last[:, :, row, column] @ weight.T for row in range(3) for column in range(3)]).mean(0)
+    torch.testing.assert_close(model(inputs), expected + model.get_parameter("classifier.bias"))
+    torch.testing.assert_close(cam(model, inputs, 1).mean((1, 2)), expected[:, 1])
+    model.reset_head()
+    assert torch.equal(model(inputs), torch.zeros(2, 3))
+
+
+def test_vgg_without_full_connections_takes_the_filters_of_one_with_them(tmp_path: Path) -> None:
+    whole = vgg.vgg11(num_classes=3, width=4)
+    torch.save(whole.state_dict(), tmp_path / "whole.pth")
+    model = create_model("vgg11", 3, tmp_path / "whole.pth", width=4, global_pool=True)
+    assert isinstance(model, vgg.VGG)
+    for name, value in model.features.state_dict().items():
+        assert torch.equal(value, whole.features.state_dict()[name])
+    assert not model.get_parameter("classifier.weight").any()
 
 
 def small_prelu_net(num_classes: int = 0) -> prelu_net.PReLUNet:

@@ -7,16 +7,23 @@ large ones as they are, as large as there is time for, or as their papers have i
 do in a quarter of an hour (with `keypointrcnn_fpn`, which learns keypoints last, in 18 minutes; one epoch of
 `ssd512_vgg16` takes longer). Those on a MobileNetV2 or a SqueezeNet start from ImageNet's weights. Of ResNets and
 VGG-16 there were none at hand: these backbones first learn the digits of the training scenes one by one, in some
-minutes (`digits.py`) that are not counted. The others start from nothing. A run that is finished is not run again,
-one that was interrupted goes on. Writes `table.md` and `plot.svg` beside the runs.
+minutes (`digits.py`) that are not counted. The others start from nothing. What a run ended with is a row of a file; a
+detector that has its row is not trained again, a run that was interrupted goes on. In the end all are timed, and
+`table.md` and `plot.svg` written beside the runs. All of it takes some seven hours, which need not be at a stretch:
+
+    python examples/scenes/detectors.py runs/detectors --rows examples/scenes/detectors.csv
+
+goes on where the rows end that the documents have. Where only its row is left of a detector, what is timed is a network
+that was trained for a minute or so: as many operations, and about as few boxes that it is sure of.
 """
 
 import argparse
+import csv
 import json
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +35,7 @@ import saccade
 from saccade.report.canvas import BLUE, VERMILION, as_svg, draw_figure
 
 DATA, SIZE = "scenes-128", 224
+STEPS = 100  # of the short training before a network is timed
 MOBILE = {"backbone": "mobilenet_v2"}
 # Squares of 20 to 72 pixels: a digit has 15 to 67.
 SQUEEZED = {"backbone": "squeezenet1_0", "side": SIZE, "smallest": 0.09, "largest": 0.32, "count": 3, "neck": 128}
@@ -84,8 +92,9 @@ class Entry:
         return "digits" if self.taught else "ImageNet" if "weights" in self.options else "nothing"
 
 
-def large(epochs: int, general: str, backbone: str, few: Mapping[str, int] = FEW) -> Entry:
-    return Entry(epochs, TAUGHT | {"size": 128, "network": {"backbone": backbone} | few}, backbone, general)
+def large(epochs: int, general: str, backbone: str, few: Mapping[str, int] = FEW, batch_size: int = 8) -> Entry:
+    options = TAUGHT | {"size": 128, "batch_size": batch_size, "network": {"backbone": backbone} | few}
+    return Entry(epochs, options, backbone, general)
 
 
 ENTRIES = {
@@ -109,7 +118,7 @@ ENTRIES = {
     "maskrcnn_resnet101_fpn": large(4, "maskrcnn_fpn", "resnet101"),
     "maskrcnn_resnext101_fpn": large(3, "maskrcnn_fpn", "resnext101_64x4d"),
     "fasterrcnn_resnet101_c4": large(3, "fasterrcnn_c4", "resnet101", FEWER),
-    "maskrcnn_resnet101_c4": large(2, "maskrcnn_c4", "resnet101", FEWER),
+    "maskrcnn_resnet101_c4": large(2, "maskrcnn_c4", "resnet101", FEWER, batch_size=4),
     "yolov1": Entry(20, PRETRAINED | AVERAGED | {"learning_rate": 1e-4, "network": GRID}),
     "yolov3": Entry(11, PRETRAINED | AVERAGED | {"network": MOBILE | MORE}),
     "yolov3_tiny": Entry(27, TINY),
@@ -141,11 +150,29 @@ class Row:
     minutes: float
 
 
+def read_rows(file: Path) -> dict[str, Row]:
+    """By name; none where there is no such file."""
+    if not file.exists():
+        return {}
+    with file.open(newline="") as lines:
+        rows = [
+            Row(**{key: Row.__annotations__[key](cell) for key, cell in row.items()}) for row in csv.DictReader(lines)
+        ]
+    return {row.name: row for row in rows}
+
+
+def write_rows(file: Path, rows: Mapping[str, Row]) -> None:
+    with file.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, list(Row.__annotations__), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(rows[name]) for name in ENTRIES if name in rows)
+
+
 def measure(name: str, out: Path) -> Row:
     """Train where nobody has; the scores are those that its run ended with."""
     entry, folder = ENTRIES[name], out / name
     options = SAME | entry.options
-    if not (folder / "report.html").exists():
+    if not is_finished(folder):
         if entry.taught:
             options["weights"] = teach(entry.taught, DATA, out / "backbones", SAME["augmentation"])
         saccade.fit(
@@ -158,6 +185,26 @@ def measure(name: str, out: Path) -> Row:
     weights = sum(weight.numel() for weight in predictor.model.parameters()) / 1e6
     minutes = lines[-1]["timing/seconds"] / 60
     return Row(name, size, result["box/AP"], result["box/AP50"], weights, epochs, minutes)
+
+
+def is_finished(run: Path) -> bool:
+    return (run / "report.html").exists()
+
+
+def to_time(name: str, out: Path) -> Path:
+    """The detector's run or, where that is not there, one of a few steps."""
+    if is_finished(out / name):
+        return out / name
+    entry, folder = ENTRIES[name], out / "to_time" / name
+    if not is_finished(folder):
+        options = SAME | entry.options
+        if entry.taught:  # from nothing here, so that nothing is said of how to go on from weights
+            options = {key: value for key, value in options.items() if key not in ("norms", "frozen")}
+        source = saccade.read(DATA)
+        train, test = source.splits["train"], source.splits["test"]
+        few = {"train": train.take(range(STEPS * options["batch_size"])), "test": test.take(range(8))}
+        saccade.fit(source.with_splits(few), model=entry.general or name, out=folder, epochs=1, resume=True, **options)
+    return folder
 
 
 def measure_speeds(folders: Mapping[str, Path]) -> dict[str, float]:
@@ -237,14 +284,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", choices=ENTRIES, nargs="*", default=tuple(ENTRIES))
+    parser.add_argument("--rows", type=Path, help="what was measured, and goes on; OUT/rows.csv unless said")
     asked = parser.parse_args()
-    rows = []
+    file = asked.rows or asked.out / "rows.csv"
+    rows = read_rows(file)
     for name in asked.only:
-        rows.append(measure(name, asked.out))
-        print(rows[-1], flush=True)
-    speeds = measure_speeds({name: asked.out / name for name in asked.only})
-    (asked.out / "table.md").write_text(table(rows, speeds))
-    (asked.out / "plot.svg").write_text(plot(rows, speeds))
+        if name not in rows:
+            rows[name] = measure(name, asked.out)
+            write_rows(file, rows)
+        print(rows[name], flush=True)
+    chosen = [rows[name] for name in asked.only]
+    speeds = measure_speeds({name: to_time(name, asked.out) for name in asked.only})
+    (asked.out / "table.md").write_text(table(chosen, speeds))
+    (asked.out / "plot.svg").write_text(plot(chosen, speeds))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Backbone(nn.Module, ABC):
     name: str = ""
     input_size: Size = (224, 224)
     in_channels: int = 3
-    last_layers: ClassVar[tuple[str, ...]]
+    last_layers: tuple[str, ...]
     auxiliary: ClassVar[tuple[str, ...]] = ()
     auxiliary_weight: ClassVar[float] = 0.0
 

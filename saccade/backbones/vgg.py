@@ -30,6 +30,8 @@ class VGG(Backbone):
     batch_norm    after each convolution
     local_norm    local response normalisation after the first stage
     third_kernel  size of the third filter of a stage
+    global_pool   classify the mean of the last map by one linear layer, without the two full connections before it, as
+                  Zhou et al. 2016 do for CAM (section 2): for pictures so small that the last map has no 7 x 7 places
     """
 
     last_layers = ("classifier.6",)
@@ -45,6 +47,7 @@ class VGG(Backbone):
         batch_norm: bool = False,
         local_norm: bool = False,
         third_kernel: int = 3,
+        global_pool: bool = False,
     ) -> None:
         super().__init__()
         self.channels = (width, 2 * width, 4 * width, 8 * width, 8 * width)
@@ -62,8 +65,11 @@ class VGG(Backbone):
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.norm = local_response_norm() if local_norm else nn.Identity()
-        self.headless = not num_classes
-        if not self.headless:
+        self.global_pool = global_pool or not num_classes
+        if self.global_pool:
+            self.last_layers = ("classifier",)
+            self.classifier = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
+        else:
             self.avgpool = nn.AdaptiveAvgPool2d(7)  # nothing at 224 x 224
             self.classifier = nn.Sequential(
                 nn.Linear(channels * 7 * 7, 4096),
@@ -94,56 +100,116 @@ class VGG(Backbone):
         return maps
 
     def classify(self, coarsest: Tensor) -> Tensor:
-        if self.headless:
-            return coarsest.mean((2, 3))
+        if self.global_pool:
+            return self.classifier(coarsest.mean((2, 3)))
         return self.classifier(self.avgpool(self.features[-1](coarsest)).flatten(1))
 
 
-def vgg11(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
+def vgg11(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    width: int = 64,
+    global_pool: bool = False,
+) -> VGG:
     """A: 133 million weights, 7.6e9 multiply-adds."""
-    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, width)
+    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, width, global_pool=global_pool)
 
 
-def vgg11_lrn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
+def vgg11_lrn(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    width: int = 64,
+    global_pool: bool = False,
+) -> VGG:
     """A-LRN: A with AlexNet's local response normalisation after the first stage."""
-    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, width, local_norm=True)
+    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, width, local_norm=True, global_pool=global_pool)
 
 
-def vgg11_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
+def vgg11_bn(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    width: int = 64,
+    global_pool: bool = False,
+) -> VGG:
     """A with batch norm."""
-    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, width, batch_norm=True)
+    return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, width, batch_norm=True, global_pool=global_pool)
 
 
-def vgg13(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
+def vgg13(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    width: int = 64,
+    global_pool: bool = False,
+) -> VGG:
     """B: 133 million weights, 11.3e9 multiply-adds."""
-    return VGG((2, 2, 2, 2, 2), num_classes, in_channels, dropout, width)
+    return VGG((2, 2, 2, 2, 2), num_classes, in_channels, dropout, width, global_pool=global_pool)
 
 
-def vgg13_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
+def vgg13_bn(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    width: int = 64,
+    global_pool: bool = False,
+) -> VGG:
     """B with batch norm."""
-    return VGG((2, 2, 2, 2, 2), num_classes, in_channels, dropout, width, batch_norm=True)
+    return VGG((2, 2, 2, 2, 2), num_classes, in_channels, dropout, width, batch_norm=True, global_pool=global_pool)
 
 
-def vgg16_c(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
+def vgg16_c(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    width: int = 64,
+    global_pool: bool = False,
+) -> VGG:
     """C: 134 million weights, 11.8e9 multiply-adds; the third filter of a stage is 1 x 1."""
-    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, width, third_kernel=1)
+    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, width, third_kernel=1, global_pool=global_pool)
 
 
-def vgg16(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
+def vgg16(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    width: int = 64,
+    global_pool: bool = False,
+) -> VGG:
     """D: 138 million weights, 15.5e9 multiply-adds."""
-    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, width)
+    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, width, global_pool=global_pool)
 
 
-def vgg16_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
+def vgg16_bn(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    width: int = 64,
+    global_pool: bool = False,
+) -> VGG:
     """D with batch norm."""
-    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, width, batch_norm=True)
+    return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, width, batch_norm=True, global_pool=global_pool)
 
 
-def vgg19(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
+def vgg19(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    width: int = 64,
+    global_pool: bool = False,
+) -> VGG:
     """E: 144 million weights, 19.6e9 multiply-adds."""
-    return VGG((2, 2, 4, 4, 4), num_classes, in_channels, dropout, width)
+    return VGG((2, 2, 4, 4, 4), num_classes, in_channels, dropout, width, global_pool=global_pool)
 
 
-def vgg19_bn(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64) -> VGG:
+def vgg19_bn(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    dropout: float = 0.5,
+    width: int = 64,
+    global_pool: bool = False,
+) -> VGG:
     """E with batch norm."""
-    return VGG((2, 2, 4, 4, 4), num_classes, in_channels, dropout, width, batch_norm=True)
+    return VGG((2, 2, 4, 4, 4), num_classes, in_channels, dropout, width, batch_norm=True, global_pool=global_pool)

@@ -266,6 +266,7 @@ def fasterrcnn_vgg16(
     """
     body = vgg16(1000, in_channels, dropout)
     body.name = "vgg16"
+    assert isinstance(body.classifier, nn.Sequential)
     body.classifier[-1] = nn.Identity()
     heads = RoiHeads((16,), 7, FullyConnected(body.classifier), 4096, num_classes, roi_pool)
     proposals = RegionProposals(512, [shapes([smallest, 2 * smallest, 4 * smallest])])
