@@ -1,6 +1,7 @@
 """From a run directory to predictions. A Predictor keeps no state: any number of threads may share one."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from saccade.checkpoint import Card
 from saccade.data.decode import Picture, prepare, to_picture
 from saccade.data.loader import collate
 from saccade.errors import SaccadeError, UsageError
+from saccade.layers.fuse import fuse_norms
 from saccade.layers.preprocess import Preprocess
 from saccade.models import Model, create_model, create_probe, create_task, find_weights, list_models, task_of
 from saccade.precision import choose
@@ -41,6 +43,14 @@ class Predictor:
         self.preprocess = Preprocess(card.preprocessing).to(self.device)
         self.dtype = choose(precision, self.device)
 
+    @cached_property
+    def fused(self) -> Model:
+        """The network that predicts: batch norms are parts of the convolutions before them. Made when first asked for,
+        of the weights as they are then."""
+        preprocessing = self.card.preprocessing
+        sides = [-(-side // preprocessing.multiple) * preprocessing.multiple for side in preprocessing.size]
+        return fuse_norms(self.model, torch.empty(1, preprocessing.channels, *sides, device="meta"))
+
     def __call__(self, image: Pictured) -> Prediction:
         """What the model says of one picture.
 
@@ -59,7 +69,7 @@ class Predictor:
         """What the model says of prepared pictures, which go through it together."""
         batch = collate(samples, self.card.preprocessing).to(self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.task.predict(self.model, self.preprocess, batch)
+            return self.task.predict(self.fused, self.preprocess, batch)
 
 
 def load(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fusing import check_fused
 from heart import learn_by_heart
 from torch import Tensor, nn
 
@@ -120,6 +121,19 @@ def test_published_files_are_read_under_todays_names() -> None:
     )
     by_hand = (inputs.double() - mean) / var.sqrt() * weight + bias
     assert torch.allclose(norm(inputs).double(), by_hand, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("fasterrcnn_fpn", {"backbone": "mobilenet_v2", "width": 32, "hidden": 32}),
+        ("maskrcnn_c4", {"backbone": "resnet18"}),
+        ("keypointrcnn_fpn", {"backbone": "resnet18", "width": 32, "hidden": 32, "batch_norm": True}),
+    ],
+)
+def test_fused_norms_change_nothing(name: str, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    check_fused(create_model(name, 3, **options), torch.randn(1, 3, 96, 96))
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fusing import check_fused
 from torch import nn
 
 from saccade.backbones import resnet
@@ -226,6 +227,13 @@ def test_overfits_a_handful(name: str) -> None:
         (main + model.auxiliary_weight * sum(others, torch.zeros(()))).backward()
         optimiser.step()
     assert main.item() < 0.05
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_fused_norms_change_nothing(name: str) -> None:
+    torch.manual_seed(0)
+    model, side = create_model(name, 5), 32 if name == "lenet" else least_size(name)
+    check_fused(model, torch.randn(2, model.in_channels, side, side))
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fusing import check_fused
 from heart import learn_by_heart
 from torch import Tensor, nn
 
@@ -45,6 +46,11 @@ def answering(model: OneLook, said: Any) -> OneLook:
     """The network, saying this."""
     model.forward = lambda inputs: said  # pyright: ignore[reportAttributeAccessIssue]
     return model
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_fused_norms_change_nothing(name: str) -> None:
+    check_fused(small(name), torch.randn(2, 3, 96, 96))
 
 
 # --- SSD --------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from fusing import check_fused
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -456,6 +457,12 @@ def test_an_unknown_loss_is_named() -> None:
 
 
 # --- any size, and in windows -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(EVERY))
+def test_fused_norms_change_nothing(name: str) -> None:
+    """Also where a decoder has the filters of an encoder: the encoder's take its norms in, the decoder's must not."""
+    check_fused(small(name), torch.randn(2, 3, 96, 96))
 
 
 @pytest.mark.parametrize("name", list(EVERY))

@@ -96,7 +96,7 @@ def evaluate_split(
 ) -> Evaluation:
     """Measure a model on what a loader gives."""
     with Progress(f"evaluating {name}", len(loader.dataset)) as progress:
-        metric = run_loop(predictor.task, predictor.model, predictor.preprocess, loader, accelerator, progress)
+        metric = run_loop(predictor.task, predictor.fused, predictor.preprocess, loader, accelerator, progress)
     return Evaluation(name, loader.dataset.split, metric, metric.result(), predictor)
 
 
