@@ -1,4 +1,4 @@
-"""From a run directory to predictions. A Predictor keeps no state: any number of threads may share one."""
+"""From a run directory to predictions. A Predictor keeps nothing of a picture: any number of threads may share one."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -17,6 +17,7 @@ from saccade.data.loader import collate
 from saccade.errors import SaccadeError, UsageError
 from saccade.layers.fuse import fuse_norms
 from saccade.layers.preprocess import Preprocess
+from saccade.layers.twin import keep_in
 from saccade.models import Model, create_model, create_probe, create_task, find_weights, list_models, task_of
 from saccade.precision import choose
 from saccade.structures import Prediction, Sample
@@ -45,11 +46,15 @@ class Predictor:
 
     @cached_property
     def fused(self) -> Model:
-        """The network that predicts: batch norms are parts of the convolutions before them. Made when first asked for,
-        of the weights as they are then."""
+        """The network that predicts: batch norms are parts of the convolutions before them. Made when first asked for:
+        after that `model` is not to be given other weights, and what watches it does not see predictions."""
         preprocessing = self.card.preprocessing
         sides = [-(-side // preprocessing.multiple) * preprocessing.multiple for side in preprocessing.size]
         return fuse_norms(self.model, torch.empty(1, preprocessing.channels, *sides, device="meta"))
+
+    @cached_property
+    def _kept(self) -> Model:
+        return self.fused if self.dtype == torch.float32 else keep_in(self.fused, self.dtype)
 
     def __call__(self, image: Pictured) -> Prediction:
         """What the model says of one picture.
@@ -69,7 +74,7 @@ class Predictor:
         """What the model says of prepared pictures, which go through it together."""
         batch = collate(samples, self.card.preprocessing).to(self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.task.predict(self.fused, self.preprocess, batch)
+            return self.task.predict(self._kept, self.preprocess, batch)
 
 
 def load(

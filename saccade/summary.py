@@ -6,7 +6,7 @@ functions counts as what its layers do.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from saccade.layers.meta import on_meta
+from saccade.layers.meta import on_meta, tensors
 
 aten = torch.ops.aten
 
@@ -243,15 +243,6 @@ class _Watch(TorchDispatchMode):
 
     def _trace(self, tensor: Any) -> _Trace:
         return self._traces.get(tensor) or _Trace()
-
-
-def tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    """All tensors in what an operation takes or gives."""
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from tensors(value)
 
 
 def _work(func: Any, args: tuple[Any, ...], output: Tensor) -> int:

@@ -34,11 +34,14 @@ def said(model: nn.Module, inputs: Tensor) -> list[Tensor]:
     return flat(model(inputs))
 
 
-def check_fused(model: nn.Module, inputs: Tensor) -> None:
-    """To a millionth of the deviation, where float32 is what a head answers in."""
+def check_fused(model: nn.Module, inputs: Tensor, left: int = 0) -> None:
+    """To a millionth of the deviation, as some heads answer in float32.
+
+    left  norms that stay
+    """
     model, inputs = stirred(model), inputs.double()
     fused = fuse_norms(model, inputs[:1])
-    assert len(norms_of(fused)) < len(norms_of(model)) or not norms_of(model)
+    assert len(norms_of(fused)) == left
     before, after = said(model, inputs), said(fused, inputs)
     assert len(before) == len(after) > 0
     for old, new in zip(before, after, strict=True):

@@ -323,6 +323,12 @@ def test_vgg_without_full_connections_classifies_the_mean_of_its_last_map() -> N
     assert torch.equal(model(inputs), torch.zeros(2, 3))
 
 
+def test_a_vgg_without_classes_names_the_layers_of_one_with_them() -> None:
+    """FCN gives it its full connections back, and they are not its last layer."""
+    assert weightless(vgg.vgg16, num_classes=0).last_layers == weightless(vgg.vgg16).last_layers
+    assert weightless(vgg.vgg16, num_classes=0, global_pool=True).last_layers == ("classifier.6",)
+
+
 def test_vgg_without_full_connections_takes_the_filters_of_one_with_them(tmp_path: Path) -> None:
     whole = vgg.vgg11(num_classes=3, width=4)
     torch.save(whole.state_dict(), tmp_path / "whole.pth")

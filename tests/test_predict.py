@@ -3,16 +3,21 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fusing import norms_of
 from PIL import Image
 
 import saccade
 from saccade import checkpoint
 from saccade.checkpoint import Card
-from saccade.models import create_model
+from saccade.data.decode import prepare, to_picture
+from saccade.data.loader import collate
+from saccade.layers.twin import twin_of
+from saccade.models import create_model, create_probe
 from saccade.predict import Predictor
 from saccade.structures import Classification, Preprocessing
 
@@ -68,16 +73,16 @@ def test_equals_the_pipeline_written_out_by_hand(predictor: Predictor) -> None:
     assert predictor(array).probabilities == pytest.approx(expected, abs=0.02)
 
 
-def test_eight_threads_get_the_answers_of_one(predictor: Predictor) -> None:
-    """Mixed sizes and contents, all at once, again and again."""
+def test_eight_threads_get_the_answers_of_one(predictor: Predictor, run: Path) -> None:
+    """Mixed sizes and contents, all at once, again and again, of a predictor that nobody has asked before."""
     pictures = [picture(i, (50 + 7 * i, 120 - 5 * i)) for i in range(8)]
     alone = [predictor(image).probabilities for image in pictures]
-    wrong: list[int] = []
+    fresh, wrong = saccade.load(run), []
 
     def look(offset: int) -> None:
         for turn in range(12):
             index = (offset + turn) % len(pictures)
-            if not np.array_equal(predictor(pictures[index]).probabilities, alone[index]):
+            if not np.array_equal(fresh(pictures[index]).probabilities, alone[index]):
                 wrong.append(index)
 
     threads = [threading.Thread(target=look, args=(i,)) for i in range(8)]
@@ -86,6 +91,69 @@ def test_eight_threads_get_the_answers_of_one(predictor: Predictor) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_predictions_and_evaluations_ask_the_network_with_fused_norms(
+    run: Path, tmp_path: Path, class_folders: Callable[..., Path]
+) -> None:
+    """Another in its place, which is sure of the last class: then both say that."""
+    predictor = saccade.load(run)
+    assert not norms_of(predictor.fused) and len(norms_of(predictor.model)) == 20
+    sure = twin_of(predictor.fused)
+    sure.add_module("fc", torch.nn.Linear(512, 3))
+    torch.nn.init.zeros_(sure.get_parameter("fc.weight"))
+    sure.get_parameter("fc.bias").data = torch.tensor([0.0, 0.0, 9.0])
+    predictor.fused = sure
+    assert predictor(picture(0)).score > 0.99
+    evaluation = saccade.evaluate(predictor, class_folders(tmp_path / "data", {"ant": 2, "bee": 2, "cat": 2}))
+    assert {(one.predicted, one.score > 0.99) for one in evaluation.metric.outcomes.values()} == {(2, True)}
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "options", "preprocessing"),
+    [
+        ("classify", "densenet_bc_cifar", {"in_channels": 1}, Preprocessing.standard((32, 40), "L")),
+        ("detect", "aligned", {"backbone": "resnet18", "width": 32}, Preprocessing.whole(50, 70)),
+        ("detect", "fasterrcnn_c4", {"backbone": "resnet18"}, Preprocessing.whole(50, 70)),
+        ("detect", "yolov1", {"backbone": "resnet18", "width": 64}, Preprocessing.stretched((96, 96))),
+        ("detect", "ssd", {"backbone": "resnet18", "side": 96}, Preprocessing.stretched((96, 96))),
+        ("segment", "unet", {"width": 8, "batch_norm": True}, Preprocessing.windows(80)),
+        ("segment", "segnet", {"backbone": "vgg11_bn", "encoder_options": {"width": 8}}, Preprocessing.windows(72)),
+    ],
+)
+def test_norms_are_fused_whatever_the_network_is_shown(
+    task: str, name: str, options: dict[str, Any], preprocessing: Preprocessing
+) -> None:
+    """Also where it takes one size alone, or makes its own of what it gets; and what is said then is an answer."""
+    torch.manual_seed(0)
+    predictor = Predictor(create_model(name, 3, **options), Card(name, task, CLASSES, preprocessing, options=options))
+    left = 51 if name == "densenet_bc_cifar" else 0  # of what many layers gave
+    assert len(norms_of(predictor.fused)) == left < len(norms_of(predictor.model))
+    assert predictor(picture(0)) is not None
+
+
+def test_a_probes_encoder_is_fused() -> None:
+    torch.manual_seed(0)
+    predictor = Predictor(
+        create_probe("resnet18", 3), Card("resnet18", "classify", CLASSES, Preprocessing((64, 64), 73))
+    )
+    assert not norms_of(predictor.fused)
+    inputs = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(predictor.fused(inputs), predictor.model(inputs), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_bfloat16_says_what_autocast_says(name: str) -> None:
+    """Its filters are in bfloat16 already, and the evaluation's, in float32, are not."""
+    torch.manual_seed(0)
+    card = Card(name, "classify", CLASSES, Preprocessing((64, 64), 73))
+    predictor = Predictor(create_model(name, 3), card, precision="bfloat16")
+    sample = prepare(to_picture(picture(0)), card.preprocessing)
+    batch = collate([sample], card.preprocessing)
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        expected = predictor.task.predict(predictor.fused, predictor.preprocess, batch)[0]
+    assert np.array_equal(predictor.say([sample])[0].probabilities, expected.probabilities)
+    assert {weight.dtype for weight in predictor.fused.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 0), (32, 1), (64, 2)])

@@ -461,8 +461,17 @@ def test_an_unknown_loss_is_named() -> None:
 
 @pytest.mark.parametrize("name", list(EVERY))
 def test_fused_norms_change_nothing(name: str) -> None:
-    """Also where a decoder has the filters of an encoder: the encoder's take its norms in, the decoder's must not."""
-    check_fused(small(name), torch.randn(2, 3, 96, 96))
+    """Also where a decoder has the filters of an encoder: the encoder's take its norms in, the decoder's must not, and
+    so its norms stay, as do those of auxiliary heads."""
+    left = {"fcn": 1, "pspnet": 1, "deeplabv3": 1, "segnet, tied": 7, "deconvnet, tied": 7}
+    check_fused(small(name), torch.randn(2, 3, 96, 96), left.get(name, 0))
+
+
+def test_slid_full_connections_are_the_last_stage_of_a_backbone() -> None:
+    """Of FCN on a VGG they are its own, not a head that starts anew; a file without them does not fit."""
+    stages = stages_of(small("fcn32s"))
+    last = {name for name, stage in stages.items() if stage == max(stages.values())}
+    assert last == {f"backbone.classifier.{place}.{what}" for place in (0, 3) for what in ("weight", "bias")}
 
 
 @pytest.mark.parametrize("name", list(EVERY))

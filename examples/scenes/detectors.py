@@ -14,11 +14,12 @@ detector that has its row is not trained again, a run that was interrupted goes 
     python examples/scenes/detectors.py runs/detectors --rows examples/scenes/detectors.csv
 
 goes on where the rows end that the documents have. Where only its row is left of a detector, what is timed is a network
-that was trained for a minute or so: as many operations, and about as few boxes that it is sure of.
+of a hundred steps: as many operations, and few boxes that it is sure of.
 """
 
 import argparse
 import csv
+import io
 import json
 import statistics
 import time
@@ -32,6 +33,7 @@ from matplotlib.ticker import LogLocator
 from matplotlib.transforms import Bbox
 
 import saccade
+from saccade.checkpoint import write
 from saccade.report.canvas import BLUE, VERMILION, as_svg, draw_figure
 
 DATA, SIZE = "scenes-128", 224
@@ -162,10 +164,11 @@ def read_rows(file: Path) -> dict[str, Row]:
 
 
 def write_rows(file: Path, rows: Mapping[str, Row]) -> None:
-    with file.open("w", newline="") as lines:
-        writer = csv.DictWriter(lines, list(Row.__annotations__), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(rows[name]) for name in ENTRIES if name in rows)
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, list(Row.__annotations__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(rows[name]) for name in ENTRIES if name in rows)
+    write(file, lines.getvalue())
 
 
 def measure(name: str, out: Path) -> Row:
@@ -183,8 +186,8 @@ def measure(name: str, out: Path) -> Row:
     predictor = saccade.load(folder)
     size, epochs = (predictor.card.config[setting] for setting in ("size", "epochs"))
     weights = sum(weight.numel() for weight in predictor.model.parameters()) / 1e6
-    minutes = lines[-1]["timing/seconds"] / 60
-    return Row(name, size, result["box/AP"], result["box/AP50"], weights, epochs, minutes)
+    ap, ap50, minutes = result["box/AP"], result["box/AP50"], lines[-1]["timing/seconds"] / 60
+    return Row(name, size, round(ap, 1), round(ap50, 1), round(weights, 3), epochs, round(minutes, 1))
 
 
 def is_finished(run: Path) -> bool:
@@ -290,7 +293,8 @@ def main() -> None:
     rows = read_rows(file)
     for name in asked.only:
         if name not in rows:
-            rows[name] = measure(name, asked.out)
+            measured = measure(name, asked.out)
+            rows = read_rows(file) | {name: measured}  # another process may have added its own
             write_rows(file, rows)
         print(rows[name], flush=True)
     chosen = [rows[name] for name in asked.only]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import saccade
 from saccade.checkpoint import write
@@ -50,7 +49,10 @@ def digits_of(data: str) -> Source:
 def teach(backbone: str, data: str, folder: Path, augmentation: dict[str, Any]) -> Path:
     """What `fit` takes as weights, made where it is not there yet: below the folder, by the name of the backbone."""
     if backbone == "vgg16":
-        return folded(teach("vgg16_bn", data, folder, augmentation), folder / "vgg16.safetensors")
+        file = folder / "vgg16.safetensors"
+        if not file.exists():
+            fold(teach("vgg16_bn", data, folder, augmentation), file)
+        return file
     epochs, rate, options = LESSONS[backbone]
     if not (folder / backbone / "report.html").exists():
         saccade.fit(
@@ -69,22 +71,17 @@ def teach(backbone: str, data: str, folder: Path, augmentation: dict[str, Any]) 
     return folder / backbone
 
 
-def folded(learnt: Path, file: Path) -> Path:
-    """A file of the weights of a whole VGG-16 whose convolutions are those of a `vgg16_bn` with its norms.
+def fold(learnt: Path, file: Path) -> None:
+    """The weights of a whole VGG-16 whose convolutions are those of a `vgg16_bn` with its norms.
 
     Plain VGG-16 does not begin to learn here. Nor does either under fc6 and fc7: of so small a digit the last pooling
     leaves one place, of which fc6 would see 7 x 7 copies. These two layers start at random in the detector.
     """
-    if not file.exists():
-        plain = saccade.create_model("vgg16")
-        fold_norms(saccade.load(learnt).model.eval(), plain)
-        write(file, save({key: value.contiguous() for key, value in plain.state_dict().items()}))
-    return file
+    plain, taught = saccade.create_model("vgg16"), saccade.load(learnt).fused
+    for own, its in zip(convolutions(plain), convolutions(taught), strict=True):
+        own.load_state_dict(its.state_dict())
+    write(file, save({key: value.contiguous() for key, value in plain.state_dict().items()}))
 
 
-def fold_norms(normed: nn.Module, plain: nn.Module) -> None:
-    """The convolutions of a network without norms from those of one with them: in evaluation they give the same."""
-    layers = [layer for layer in normed.modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
-    own = [layer for layer in plain.modules() if isinstance(layer, nn.Conv2d)]
-    for convolution, norm, target in zip(layers[::2], layers[1::2], own, strict=True):
-        target.load_state_dict(fuse_conv_bn_eval(convolution, norm).state_dict())
+def convolutions(network: nn.Module) -> list[nn.Conv2d]:
+    return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]

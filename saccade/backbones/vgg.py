@@ -66,9 +66,10 @@ class VGG(Backbone):
         self.features = nn.Sequential(*layers)
         self.norm = local_response_norm() if local_norm else nn.Identity()
         self.global_pool = global_pool or not num_classes
-        if self.global_pool:
-            self.last_layers = ("classifier",)
-            self.classifier = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
+        if not num_classes:
+            self.classifier = nn.Identity()
+        elif global_pool:
+            self.last_layers, self.classifier = ("classifier",), nn.Linear(channels, num_classes)
         else:
             self.avgpool = nn.AdaptiveAvgPool2d(7)  # nothing at 224 x 224
             self.classifier = nn.Sequential(

@@ -21,8 +21,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from saccade.errors import UsageError
 from saccade.explain.layers import check_map, find, is_map, watch
-from saccade.layers.meta import on_meta
-from saccade.summary import at_axis, tensors, with_defaults
+from saccade.layers.meta import on_meta, tensors
+from saccade.summary import at_axis, with_defaults
 
 aten = torch.ops.aten
 Spans = np.ndarray  # [n, 2] int64: the first pixel, and the one after the last, for each place along an axis

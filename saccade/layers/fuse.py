@@ -1,67 +1,92 @@
 """Batch norm as part of the convolution before it.
 
 In prediction a norm multiplies each channel by one number and adds another (Ioffe and Szegedy, "Batch Normalization",
-ICML 2015, section 3.1, equation 11), which the filters and biases of that convolution may as well do: the same answer
-but for rounding, and one way through memory less.
+ICML 2015, algorithm 2, line 11), which the filters and biases of that convolution may as well do: the same answer but
+for rounding, and one way through memory less.
 """
 
-import copy
 from collections import Counter
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from saccade.layers.meta import on_meta
+from saccade.layers.meta import on_meta, tensors
+from saccade.layers.twin import forget_hooks, twin_of
 
 Model = TypeVar("Model", bound=nn.Module)
+Convolution = nn.Conv2d | nn.ConvTranspose2d
 
 
 def fuse_norms(model: Model, inputs: Tensor) -> Model:
-    """A network for prediction alone that says what this one does in evaluation; it shares all weights but the fused.
+    """A network for prediction alone that says what this one does in evaluation.
 
     inputs  [1, C, H, W] such as the network takes; its values do not matter
 
-    Fused is each norm that is always given what one convolution gave, and is the only norm that is. What does not run
-    in the network's forward stays as it is.
+    A norm is fused when all it is ever given is one convolution's output, and nothing else takes that. What does not
+    run in the network's forward stays as it is. All weights but the fused are shared with the model; hooks are not.
     """
-    pairs = _pairs(model, inputs.to("meta"))
-    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    twin = copy.deepcopy(model, shared).eval()
-    instead: dict[nn.Module, nn.Module] = {}
-    for convolution, norm in pairs.items():
-        own, its = twin.get_submodule(convolution), twin.get_submodule(norm)
-        assert isinstance(own, nn.Conv2d) and isinstance(its, nn.BatchNorm2d)
-        instead |= {own: fuse_conv_bn_eval(own, its), its: nn.Identity()}
-    # In the place of the layer, not in the layer: what else has its weights, such as a tied decoder, keeps them.
-    for parent in list(twin.modules()):
-        for name, child in list(parent.named_children()):
-            if child in instead:
-                parent.add_module(name, instead[child])
+    # Also where it is asked for in the middle of a prediction, its weights are such as any other's.
+    with torch.inference_mode(False), torch.no_grad():
+        pairs = _pairs(model, inputs.to("meta"))
+        twin = twin_of(model).eval()
+        instead: dict[nn.Module | None, nn.Module] = {}
+        for name, its in pairs.items():
+            convolution, norm = twin.get_submodule(name), twin.get_submodule(its)
+            assert isinstance(convolution, Convolution) and isinstance(norm, nn.BatchNorm2d)
+            transposed = isinstance(convolution, nn.ConvTranspose2d)
+            instead |= {convolution: fuse_conv_bn_eval(convolution, norm, transposed), norm: nn.Identity()}
+        # In the place of the layer, not in the layer: what else has its weights, such as a tied decoder, keeps them.
+        for parent in list(twin.modules()):
+            for name, child in parent._modules.items():  # `named_children` leaves out a child's second name
+                if child in instead:
+                    parent.add_module(name, instead[child])
     return twin
 
 
-@torch.no_grad()
 def _pairs(model: nn.Module, inputs: Tensor) -> dict[str, str]:
     """The names of the convolutions that are fused, and of the norms that each is fused with."""
     twin = on_meta(model).eval()
-    names = {module: name for name, module in twin.named_modules()}
-    outputs: list[Tensor] = []  # kept, so that no other has the identity of one of them
-    gave: dict[int, str] = {}
-    uses: Counter[str] = Counter()
-    met: Counter[tuple[str, str]] = Counter()
+    forget_hooks(twin)
+    watch = _Watch()
+    for name, layer in twin.named_modules():
+        if isinstance(layer, Convolution) and (layer.groups == 1 or isinstance(layer, nn.Conv2d)):
+            layer.register_forward_hook(lambda _, given, output, name=name: watch.gives(name, output))
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.register_forward_pre_hook(lambda _, given, name=name: watch.normalises(name, given[0]))
+    with watch:
+        twin(inputs)
+    return {one: norm for (one, norm), count in watch.pairs.items() if watch.are_alone(one, norm, count)}
 
-    def watch(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        uses[names[layer]] += 1
-        if isinstance(layer, nn.Conv2d):
-            outputs.append(output)
-            gave[id(output)] = names[layer]
-        elif id(given[0]) in gave:
-            met[gave[id(given[0])], names[layer]] += 1
 
-    for layer in names:
-        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
-            layer.register_forward_hook(watch)
-    twin(inputs)
-    return {one: other for (one, other), count in met.items() if uses[one] == uses[other] == count}
+class _Watch(TorchDispatchMode):
+    """Sees what is done with that which convolutions give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs: Counter[tuple[str, str]] = Counter()
+        self._runs: Counter[str] = Counter()
+        self._taken: Counter[str] = Counter()
+        self._gave: dict[int, str] = {}
+        self._kept: list[Tensor] = []  # so that no other tensor has the identity of one of these
+
+    def are_alone(self, convolution: str, norm: str, count: int) -> bool:
+        return self._runs[convolution] == self._runs[norm] == self._taken[convolution] == count
+
+    def gives(self, name: str, output: Tensor) -> None:
+        self._runs[name] += 1
+        self._gave[id(output)] = name
+        self._kept.append(output)
+
+    def normalises(self, name: str, given: Tensor) -> None:
+        self._runs[name] += 1
+        if id(given) in self._gave:
+            self.pairs[self._gave[id(given)], name] += 1
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for one in tensors([*args, *(kwargs or {}).values()]):
+            if id(one) in self._gave:
+                self._taken[self._gave[id(one)]] += 1
+        return func(*args, **(kwargs or {}))

@@ -1,9 +1,10 @@
-"""Networks that know their shapes only."""
+"""Networks that know their shapes only, and what passes through them."""
 
 import copy
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -16,3 +17,12 @@ def on_meta(model: Model) -> Model:
     for buffer in model.buffers():
         memo[id(buffer)] = buffer.to("meta")
     return copy.deepcopy(model, memo)
+
+
+def tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """All tensors in what an operation takes or gives."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from tensors(value)

@@ -1,0 +1,40 @@
+"""Copies of a network for prediction, which share its weights."""
+
+import copy
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def twin_of(model: Model) -> Model:
+    """A copy whose layers are its own and whose weights are the model's.
+
+    Without hooks: whoever watches the model, perhaps at this moment in another thread, did not ask to watch its copy.
+    """
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    twin = copy.deepcopy(model, shared)
+    forget_hooks(twin)
+    return twin
+
+
+def forget_hooks(model: nn.Module) -> None:
+    for layer in model.modules():
+        layer._forward_hooks.clear()
+        layer._forward_pre_hooks.clear()
+
+
+def keep_in(model: Model, dtype: torch.dtype) -> Model:
+    """A twin to be run under autocast, whose filters and matrices are in its format already.
+
+    It says what the model says. Autocast would make the same numbers anew at every use: of weights that want no
+    gradients it keeps none.
+    """
+    twin = twin_of(model)
+    for layer in twin.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            for name, weight in list(layer.named_parameters(recurse=False)):
+                setattr(layer, name, nn.Parameter(weight.to(dtype), requires_grad=False))
+    return twin
