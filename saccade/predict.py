@@ -24,6 +24,7 @@ from saccade.structures import Prediction, Sample
 from saccade.tasks.segment.contract import Segmenter
 from saccade.tasks.segment.tiles import check_tile
 
+ENOUGH = 64  # pixels a side of an image that every network takes which takes images of any size
 Pictured = str | Path | bytes | np.ndarray | Image.Image
 
 
@@ -49,8 +50,9 @@ class Predictor:
         """The network that predicts: batch norms are parts of the convolutions before them. Made when first asked for:
         after that `model` is not to be given other weights, and what watches it does not see predictions."""
         preprocessing = self.card.preprocessing
-        sides = [-(-side // preprocessing.multiple) * preprocessing.multiple for side in preprocessing.size]
-        return fuse_norms(self.model, torch.empty(1, preprocessing.channels, *sides, device="meta"))
+        any_size = preprocessing.frame in ("whole", "windows")
+        size = (ENOUGH, ENOUGH) if any_size else preprocessing.size
+        return fuse_norms(self.model, torch.zeros(1, preprocessing.channels, *size, device=self.device))
 
     @cached_property
     def _kept(self) -> Model:

@@ -124,16 +124,17 @@ def test_published_files_are_read_under_todays_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "options", "left"),
     [
-        ("fasterrcnn_fpn", {"backbone": "mobilenet_v2", "width": 32, "hidden": 32}),
-        ("maskrcnn_c4", {"backbone": "resnet18"}),
-        ("keypointrcnn_fpn", {"backbone": "resnet18", "width": 32, "hidden": 32, "batch_norm": True}),
+        ("fasterrcnn_fpn", {"backbone": "mobilenet_v2", "width": 32, "hidden": 32}, 0),
+        ("maskrcnn_c4", {"backbone": "resnet18"}, 0),
+        # The head of keypoints looks at what was found, which a forward does not say.
+        ("keypointrcnn_fpn", {"backbone": "resnet18", "width": 32, "hidden": 32, "batch_norm": True}, 8),
     ],
 )
-def test_fused_norms_change_nothing(name: str, options: dict[str, Any]) -> None:
+def test_fused_norms_change_nothing(name: str, options: dict[str, Any], left: int) -> None:
     torch.manual_seed(0)
-    check_fused(create_model(name, 3, **options), torch.randn(1, 3, 96, 96))
+    check_fused(create_model(name, 3, **options), torch.randn(1, 3, 96, 96), left)
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def test_a_layer_with_two_names_is_replaced_under_both() -> None:
 
 def test_hooks_stay_with_the_model() -> None:
     model, seen = create_model("resnet18", 3).eval(), []
-    handle = model.get_submodule("bn1").register_forward_hook(lambda *_: seen.append(1))
+    handle = model.get_submodule("layer1").register_forward_hook(lambda *_: seen.append(1))
     fused = fuse_norms(model, torch.empty(1, 3, 64, 64))
     fused(torch.zeros(1, 3, 64, 64))
     assert not seen

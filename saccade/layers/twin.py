@@ -16,14 +16,10 @@ def twin_of(model: Model) -> Model:
     """
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     twin = copy.deepcopy(model, shared)
-    forget_hooks(twin)
-    return twin
-
-
-def forget_hooks(model: nn.Module) -> None:
-    for layer in model.modules():
+    for layer in twin.modules():
         layer._forward_hooks.clear()
         layer._forward_pre_hooks.clear()
+    return twin
 
 
 def keep_in(model: Model, dtype: torch.dtype) -> Model:
