@@ -55,7 +55,8 @@ class Predictor:
         return fuse_norms(self.model, torch.zeros(1, preprocessing.channels, *size, device=self.device))
 
     @cached_property
-    def _kept(self) -> Model:
+    def _cast(self) -> Model:
+        """The same in the number format that it computes in, for pictures; evaluations are in float32."""
         return self.fused if self.dtype == torch.float32 else keep_in(self.fused, self.dtype)
 
     def __call__(self, image: Pictured) -> Prediction:
@@ -76,7 +77,7 @@ class Predictor:
         """What the model says of prepared pictures, which go through it together."""
         batch = collate(samples, self.card.preprocessing).to(self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.task.predict(self._kept, self.preprocess, batch)
+            return self.task.predict(self._cast, self.preprocess, batch)
 
 
 def load(

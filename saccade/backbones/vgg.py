@@ -107,110 +107,70 @@ class VGG(Backbone):
 
 
 def vgg11(
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    width: int = 64,
-    global_pool: bool = False,
+    num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, global_pool: bool = False
 ) -> VGG:
     """A: 133 million weights, 7.6e9 multiply-adds."""
     return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, width, global_pool=global_pool)
 
 
 def vgg11_lrn(
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    width: int = 64,
-    global_pool: bool = False,
+    num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, global_pool: bool = False
 ) -> VGG:
     """A-LRN: A with AlexNet's local response normalisation after the first stage."""
     return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, width, local_norm=True, global_pool=global_pool)
 
 
 def vgg11_bn(
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    width: int = 64,
-    global_pool: bool = False,
+    num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, global_pool: bool = False
 ) -> VGG:
     """A with batch norm."""
     return VGG((1, 1, 2, 2, 2), num_classes, in_channels, dropout, width, batch_norm=True, global_pool=global_pool)
 
 
 def vgg13(
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    width: int = 64,
-    global_pool: bool = False,
+    num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, global_pool: bool = False
 ) -> VGG:
     """B: 133 million weights, 11.3e9 multiply-adds."""
     return VGG((2, 2, 2, 2, 2), num_classes, in_channels, dropout, width, global_pool=global_pool)
 
 
 def vgg13_bn(
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    width: int = 64,
-    global_pool: bool = False,
+    num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, global_pool: bool = False
 ) -> VGG:
     """B with batch norm."""
     return VGG((2, 2, 2, 2, 2), num_classes, in_channels, dropout, width, batch_norm=True, global_pool=global_pool)
 
 
 def vgg16_c(
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    width: int = 64,
-    global_pool: bool = False,
+    num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, global_pool: bool = False
 ) -> VGG:
     """C: 134 million weights, 11.8e9 multiply-adds; the third filter of a stage is 1 x 1."""
     return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, width, third_kernel=1, global_pool=global_pool)
 
 
 def vgg16(
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    width: int = 64,
-    global_pool: bool = False,
+    num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, global_pool: bool = False
 ) -> VGG:
     """D: 138 million weights, 15.5e9 multiply-adds."""
     return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, width, global_pool=global_pool)
 
 
 def vgg16_bn(
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    width: int = 64,
-    global_pool: bool = False,
+    num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, global_pool: bool = False
 ) -> VGG:
     """D with batch norm."""
     return VGG((2, 2, 3, 3, 3), num_classes, in_channels, dropout, width, batch_norm=True, global_pool=global_pool)
 
 
 def vgg19(
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    width: int = 64,
-    global_pool: bool = False,
+    num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, global_pool: bool = False
 ) -> VGG:
     """E: 144 million weights, 19.6e9 multiply-adds."""
     return VGG((2, 2, 4, 4, 4), num_classes, in_channels, dropout, width, global_pool=global_pool)
 
 
 def vgg19_bn(
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    dropout: float = 0.5,
-    width: int = 64,
-    global_pool: bool = False,
+    num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5, width: int = 64, global_pool: bool = False
 ) -> VGG:
     """E with batch norm."""
     return VGG((2, 2, 4, 4, 4), num_classes, in_channels, dropout, width, batch_norm=True, global_pool=global_pool)
