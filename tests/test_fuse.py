@@ -1,12 +1,14 @@
 """Batch norms as parts of the convolutions before them: the same answers, from fewer steps."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from fusing import norms_of, said, stirred
 from torch import Tensor, nn
 
 from saccade.layers.fuse import fuse_norms
-from saccade.layers.twin import keep_in
+from saccade.layers.twin import keep_in, twin_of
 from saccade.models import create_model
 
 
@@ -92,6 +94,17 @@ def test_hooks_stay_with_the_model() -> None:
     model(torch.zeros(1, 3, 64, 64))
     assert seen == [1]
     handle.remove()
+
+
+def test_hooks_that_change_meanwhile_are_not_read() -> None:
+    class Changing(OrderedDict):  # as while another thread hangs one up
+        def __reduce_ex__(self, _):
+            raise RuntimeError("dictionary changed size during iteration")
+
+    model = create_model("resnet20_cifar", 3)
+    for layer in model.modules():
+        layer._forward_hooks, layer._forward_pre_hooks = Changing(), Changing()
+    assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in twin_of(model).modules())
 
 
 def test_gradients_go_through_what_was_fused_in_the_middle_of_a_prediction() -> None:

@@ -1,6 +1,7 @@
 """Copies of a network for prediction, which share its weights."""
 
 import copy
+from collections import OrderedDict
 from typing import Any, TypeVar
 
 import torch
@@ -12,14 +13,13 @@ Model = TypeVar("Model", bound=nn.Module)
 def twin_of(model: Model) -> Model:
     """A copy whose layers are its own and whose weights are the model's.
 
-    Without hooks: whoever watches the model, perhaps at this moment in another thread, did not ask to watch its copy.
+    Without hooks: whoever watches the model did not ask to watch its copy. They are not even read, since another thread
+    may be hanging one up at this moment.
     """
-    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    twin = copy.deepcopy(model, shared)
-    for layer in twin.modules():
-        layer._forward_hooks.clear()
-        layer._forward_pre_hooks.clear()
-    return twin
+    copied: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    for layer in model.modules():
+        copied |= {id(hooks): OrderedDict() for hooks in (layer._forward_hooks, layer._forward_pre_hooks)}
+    return copy.deepcopy(model, copied)
 
 
 def keep_in(model: Model, dtype: torch.dtype) -> Model:
