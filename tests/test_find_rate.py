@@ -51,7 +51,7 @@ def test_a_valley_of_which_the_best_rate_is_known() -> None:
 
 def test_all_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained at the rate that was found: the same weights, to the bit, as if nobody had looked for it."""
-    batch_norm = {"model": "resnet20_cifar", "batch_size": 256, "epochs": 1}
+    batch_norm = {"model": "resnet20_cifar", "size": 16, "batch_size": 128, "epochs": 1}
     run = fit(tmp_path / "found", find_rate=True, **batch_norm)
     assert "mathdefault" not in run.report.read_text(), "matplotlib's own notation is not for browsers"
     test = json.loads((run.path / "learning_rates.json").read_text())

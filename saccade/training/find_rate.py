@@ -8,8 +8,6 @@ import copy
 import math
 from dataclasses import dataclass
 
-import torch
-
 from saccade.progress import Progress
 from saccade.training.loop import Job, take_step, wrap
 
@@ -45,7 +43,6 @@ def find_rate(job: Job) -> RateTest:
     nothing else.
     """
     weights, optimiser = copy.deepcopy(job.model.state_dict()), copy.deepcopy(job.optimiser.state_dict())
-    random = torch.get_rng_state()
     network = wrap(job)
     rates, losses = [], []
     ended = f"all {STEPS} steps were taken"
@@ -71,7 +68,6 @@ def find_rate(job: Job) -> RateTest:
         job.model.load_state_dict(weights)
         job.optimiser.load_state_dict(optimiser)
         job.optimiser.zero_grad()
-        torch.set_rng_state(random)
     return RateTest(rates, losses, smooth(losses), ended, suggest(rates, losses))
 
 
