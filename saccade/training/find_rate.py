@@ -1,7 +1,8 @@
 """A learning-rate range test (Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3).
 
 The rate rises from next to nothing, by the same factor every step, until the loss runs away. What is trained on the way
-is thrown away: the network, the norms' averages and the random numbers are as they were, to the bit.
+is thrown away: the network and the norms' averages are as they were, to the bit; random numbers start anew with every
+step anyway.
 """
 
 import copy
