@@ -23,7 +23,7 @@ from saccade.models import MODELS, create_model, create_task, load_weights
 from saccade.structures import Batch, Instances, Size
 from saccade.tasks.detect.contract import Detector
 from saccade.tasks.detect.faster_rcnn import Drawn, FasterRCNN
-from saccade.tasks.detect.mask_rcnn import KeypointRCNN
+from saccade.tasks.detect.mask_rcnn import KeypointRCNN, MaskRCNN
 from saccade.tasks.detect.task import Aim
 from saccade.training.config import configure
 from saccade.training.freeze import norms_of, plan
@@ -195,11 +195,40 @@ def test_keypoints_are_learnt_in_boxes_that_lie_well_enough() -> None:
 
     model.keypoints = keypoints  # pyright: ignore[reportAttributeAccessIssue]
     maps = model.backbone(torch.randn(1, 3, 64, 64))
-    losses = model.losses_of_boxes(maps, drawn, [torch.as_tensor(truth.boxes).float()], [truth])
+    hidden = model.roi_heads.look(maps, [boxes])
+    losses = model.losses_of_boxes(maps, hidden, drawn, [torch.as_tensor(truth.boxes).float()], [truth])
     assert looked_at[0].tolist() == boxes[:2].tolist()
     assert losses["keypoints"].item() == pytest.approx(math.log(56 * 56))
     with pytest.raises(UsageError, match=r"overlap must be at least 0\.5"):
         create_model("keypointrcnn_fpn", 3, **SMALL, overlap=0.3)
+
+
+@torch.no_grad()
+def test_on_one_map_boxes_and_masks_share_what_the_stage_made() -> None:
+    """The masks' loss is that of the things looked at by themselves; of one thing the mask is not known."""
+    model = create_model("maskrcnn_c4", 3, backbone="resnet18").eval()
+    assert isinstance(model, MaskRCNN)
+    truths = [things((64, 96), model.finds), things((64, 96), model.finds)]
+    truths[0] = replace(truths[0], masks=(truths[0].masks[0], None))  # pyright: ignore[reportOptionalSubscript]
+    both = torch.tensor([[6.0, 6, 30, 40], [41, 10, 60, 30]])
+    background = torch.tensor([[70.0, 40, 90, 60], [0, 0, 10, 64], [50, 40, 64, 60]])
+    drawn = [
+        Drawn(torch.cat([both, background]), torch.tensor([0, 1])),
+        Drawn(torch.cat([both[[1, 0, 1]], background[:1]]), torch.tensor([1, 0, 1])),
+    ]
+    maps = model.backbone(torch.randn(2, 3, 64, 96))
+    boxes = [torch.as_tensor(truth.boxes).float() for truth in truths]
+
+    def loss_of(drawn: list[Drawn]) -> float:
+        hidden = model.roi_heads.look(maps, [own.boxes for own in drawn])
+        return model.losses_of_boxes(maps, hidden, drawn, boxes, truths)["masks"].item()
+
+    alone = [Drawn(both[:1], torch.tensor([0])), Drawn(both[[1, 0, 1]], torch.tensor([1, 0, 1]))]
+    assert loss_of(drawn) == pytest.approx(loss_of(alone), rel=1e-5)
+    seen: list[int] = []
+    model.trunk.get_submodule("layer4").register_forward_hook(lambda *_: seen.append(1))
+    model.losses(torch.randn(2, 3, 64, 96), [(64, 96)] * 2, truths)
+    assert seen == [1]
 
 
 # --- images and annotations of every kind -----------------------------------------------------------------------------

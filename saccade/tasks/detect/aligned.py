@@ -8,7 +8,7 @@ of that box are. It puts together what today's detectors agree on:
   2020, section 3, equations 3 to 6);
 - which places learn from which thing is decided by how well their answers, class and box together, are already in line
   with it; and how far they are is what the score learns (Feng, Zhong, Gao, Scott and Huang, "TOOD: Task-Aligned
-  One-Stage Object Detection", ICCV 2021, section 3.2, equations 2 to 8), without that paper's aligned head and the
+  One-Stage Object Detection", ICCV 2021, section 3.2), without that paper's aligned head and the
   epochs of another assignment that it begins with;
 - maps that go down and up again (Liu et al., "Path Aggregation Network for Instance Segmentation", CVPR 2018, section
   3.1), of 5 x 5 filters a channel and 1 x 1 filters (Yu et al., "PP-PicoDet: A Better Real-Time Object Detector on
@@ -38,8 +38,8 @@ from saccade.tasks.detect.one_look import PRIOR, Answers, OneLook
 
 BINS = 16  # whole numbers of strides that a distance is spread over: 0 to 15
 TOP = 13  # places that learn from one thing (TOOD, section 4.1)
-ALPHA, BETA = 1.0, 6.0  # how much the class and the box count in the alignment (TOOD, equation 2)
-GAMMA = 2.0  # how much more what is wrong counts (TOOD, equation 6)
+ALPHA, BETA = 1.0, 6.0  # how much the class and the box count in the alignment (TOOD, section 3.2.1)
+GAMMA = 2.0  # how much more what is wrong counts (TOOD, section 3.2.2)
 BOXES, DISTANCES = 2.0, 0.5  # weights of the losses beside the classes'
 LEAST = 0.1  # score that the places of a thing should have while none of them overlaps it
 
@@ -190,7 +190,7 @@ def assign(places: Places, boxes: Tensor, scores: Tensor, truths: Tensor, labels
     Of the places inside of a thing those learn from it whose alignment, score ** ALPHA * overlap ** BETA, is highest.
     A thing in which no place lies, as small as a stride, has the nearest of the finest map. A place that two things
     want learns from the one it overlaps more. The best place that a thing has kept should say the most that any of its
-    places overlaps it, others as much less as their alignment is less (equations 4 and 5).
+    places overlaps it, others as much less as their alignment is less (section 3.2.2).
     """
     count, device = len(places.centres), boxes.device
     best = torch.full((count,), -1.0, device=device)
@@ -277,9 +277,10 @@ class Aligned(OneLook):
         return places_of(maps, self.strides), torch.cat(classes, 1).float(), torch.cat(distances, 1).float()
 
     def losses(self, inputs: Tensor, sizes: Sequence[Size], truths: Sequence[Instances]) -> dict[str, Tensor]:
-        """TOOD's equations 6 and 8, the second with generalised IoU, and the distribution focal loss (Li et al. 2020,
-        equation 6); each divided by the sum of the scores that the places should have. How much a place counts in the
-        first is taken as given, as in TOOD's published code: nothing is learnt by counting less."""
+        """TOOD's losses of classes and of boxes (section 3.2.2), the second with generalised IoU, and the distribution
+        focal loss (Li et al. 2020, equation 6); each divided by the sum of the scores that the places should have. How
+        much a place counts in the first is taken as given, as in TOOD's published code: nothing is learnt by counting
+        less."""
         places, logits, distances = self(inputs)
         boxes = boxes_at(places, expected(distances))
         wanted = torch.zeros_like(logits)

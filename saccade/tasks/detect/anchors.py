@@ -1,6 +1,6 @@
 """Anchors: boxes of a few sizes and shapes at every pixel of a map, which a detector moves into place.
 
-Ren et al., "Faster R-CNN", NIPS 2015, section 3.1.1.
+Ren et al., "Faster R-CNN", PAMI 2017, section 3.1.1.
 """
 
 from collections.abc import Sequence

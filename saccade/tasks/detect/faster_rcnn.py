@@ -1,9 +1,10 @@
 """Faster R-CNN: one network proposes boxes, a second one, on the same maps, says what is in them.
 
-Ren, He, Girshick and Sun, "Faster R-CNN: Towards Real-Time Object Detection with Region Proposal Networks", NIPS 2015
-(the network; `fasterrcnn_vgg16` is theirs). He et al., "Deep Residual Learning", CVPR 2016, appendix A: `c4`, where the
-last stage of a ResNet is the head. Lin et al., "Feature Pyramid Networks", CVPR 2017, section 4: `fpn`, where each box
-is looked at on the map that fits its size. The losses are those of Girshick, "Fast R-CNN", ICCV 2015, section 2.3.
+Ren, He, Girshick and Sun, "Faster R-CNN: Towards Real-Time Object Detection with Region Proposal Networks", PAMI 2017
+(first at NIPS 2015; `fasterrcnn_vgg16` is theirs). He et al., "Deep Residual Learning", CVPR 2016, appendix A: `c4`,
+where the last stage of a ResNet is the head. Lin et al., "Feature Pyramid Networks", CVPR 2017, section 4: `fpn`, where
+each box is looked at on the map that fits its size. The losses are those of Girshick, "Fast R-CNN", ICCV 2015,
+section 2.3.
 
 State-dict keys and shapes of `fpn` are torchvision's, and so are the numbers that no paper gives.
 """
@@ -117,23 +118,30 @@ class FasterRCNN(Detector):
         return proposals, *self.roi_heads(maps, proposals)
 
     def losses(self, inputs: Tensor, sizes: Sequence[Size], truths: Sequence[Instances]) -> dict[str, Tensor]:
-        """Those of the proposals and of the boxes, added up with equal weight (Ren et al. 2015, section 3.2)."""
+        """Those of the proposals and of the boxes, added up with equal weight (Ren et al. 2017, section 3.2)."""
         maps = self.backbone(inputs)
         anchors, logits, deltas = self.rpn(maps, _size_of(inputs))
         boxes = [torch.as_tensor(one.boxes, dtype=torch.float32, device=inputs.device) for one in truths]
         proposals = self.rpn.propose(anchors, logits, deltas, sizes)
         drawn = [_draw(own, truth, self.sampled) for own, truth in zip(proposals, boxes, strict=True)]
         losses = self.rpn.losses(anchors, logits, deltas, boxes)
-        return losses | self.losses_of_boxes(maps, drawn, boxes, truths)
+        hidden = self.roi_heads.look(maps, [own.boxes for own in drawn])
+        return losses | self.losses_of_boxes(maps, hidden, drawn, boxes, truths)
 
     def losses_of_boxes(
-        self, maps: Sequence[Tensor], drawn: Sequence[Drawn], boxes: Sequence[Tensor], truths: Sequence[Instances]
+        self,
+        maps: Sequence[Tensor],
+        hidden: Tensor,
+        drawn: Sequence[Drawn],
+        boxes: Sequence[Tensor],
+        truths: Sequence[Instances],
     ) -> dict[str, Tensor]:
         """Cross-entropy of the class, and smooth L1 of the moves of the true class of things (Girshick 2015, eq. 1).
 
-        boxes  [M, 4] of each image, those of `truths`
+        hidden  what the box head makes of all that was drawn
+        boxes   [M, 4] of each image, those of `truths`
         """
-        logits, moves = self.roi_heads(maps, [own.boxes for own in drawn])
+        logits, moves = self.roi_heads.box_predictor(hidden)
         logits, moves = logits.float(), moves.float().view(len(moves), self.num_classes + 1, 4)
         labels, things, kinds, targets, start = [], [], [], [], 0
         for own, own_boxes, truth in zip(drawn, boxes, truths, strict=True):

@@ -52,33 +52,45 @@ class MaskRCNN(FasterRCNN):
 
     def __init__(self, *parts: *Parts, sampled: int = 512) -> None:
         super().__init__(*parts, sampled=sampled)
-        shared = isinstance(self.roi_heads.box_head, LastStage)
-        channels = self.backbone.body.channels[-1] if shared else self.backbone.channels
-        if not shared:
+        self.shared = isinstance(self.roi_heads.box_head, LastStage)
+        channels = self.backbone.body.channels[-1] if self.shared else self.backbone.channels
+        if not self.shared:
             self.roi_heads.mask_head = _convolutions(channels, 4, channels)
         self.roi_heads.mask_predictor = MaskPredictor(channels, min(channels, 256), self.num_classes)
 
     def masks(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
         """Logits [N, K + 1, m, m] float32 of the boxes of all images; m is 28, and 14 on C4."""
-        pooled = self.roi_heads.pool(maps, boxes, MASK_SIDE)
-        shared = self.roi_heads.box_head
-        head = shared.layers[0] if isinstance(shared, LastStage) else self.roi_heads.mask_head
-        return self.roi_heads.mask_predictor(head(pooled)).float()
+        if self.shared:
+            hidden = self.roi_heads.look(maps, boxes)
+        else:
+            hidden = self.roi_heads.mask_head(self.roi_heads.pool(maps, boxes, MASK_SIDE))
+        return self.roi_heads.mask_predictor(hidden).float()
 
     def losses_of_boxes(
-        self, maps: Sequence[Tensor], drawn: Sequence[Drawn], boxes: Sequence[Tensor], truths: Sequence[Instances]
+        self,
+        maps: Sequence[Tensor],
+        hidden: Tensor,
+        drawn: Sequence[Drawn],
+        boxes: Sequence[Tensor],
+        truths: Sequence[Instances],
     ) -> dict[str, Tensor]:
         """And of the masks: binary cross-entropy of the mask of the true class, over all its pixels (section 3)."""
-        losses = super().losses_of_boxes(maps, drawn, boxes, truths)
-        looked_at, labels, targets = [], [], []
+        losses = super().losses_of_boxes(maps, hidden, drawn, boxes, truths)
+        looked_at, rows, labels, targets, start = [], [], [], [], 0
         for own, truth in zip(drawn, truths, strict=True):
             masked = np.array([mask is not None for mask in truth.masks or [None] * len(truth)], dtype=bool)
             things = torch.from_numpy(masked).to(own.matches.device)[own.matches].nonzero().flatten()
             matches, own_boxes = own.matches[things], own.boxes[: len(own.matches)][things]
             looked_at.append(own_boxes)
+            rows.append(start + things)
+            start += len(own.boxes)
             labels.append(torch.as_tensor(truth.labels, device=matches.device)[matches] + 1)
             targets.append((truth, matches, own_boxes))
-        logits = self.masks(maps, looked_at)
+        # What the stage made of these boxes is at hand; a second time would also teach its norms of things alone.
+        if self.shared:
+            logits = self.roi_heads.mask_predictor(hidden[torch.cat(rows)]).float()
+        else:
+            logits = self.masks(maps, looked_at)
         said = logits[torch.arange(len(logits), device=logits.device), torch.cat(labels)]
         wanted = torch.cat([_mask_targets(*own, side=logits.shape[-1]) for own in targets])
         total = F.binary_cross_entropy_with_logits(said, wanted, reduction="sum")
@@ -159,10 +171,15 @@ class KeypointRCNN(FasterRCNN):
         return self.roi_heads.keypoint_predictor(hidden).float()
 
     def losses_of_boxes(
-        self, maps: Sequence[Tensor], drawn: Sequence[Drawn], boxes: Sequence[Tensor], truths: Sequence[Instances]
+        self,
+        maps: Sequence[Tensor],
+        hidden: Tensor,
+        drawn: Sequence[Drawn],
+        boxes: Sequence[Tensor],
+        truths: Sequence[Instances],
     ) -> dict[str, Tensor]:
         """And of the keypoints: softmax cross-entropy over the pixels of the box, for those that are marked."""
-        losses = super().losses_of_boxes(maps, drawn, boxes, truths)
+        losses = super().losses_of_boxes(maps, hidden, drawn, boxes, truths)
         looked_at, cells, marked = [], [], []
         for own, own_boxes, truth in zip(drawn, boxes, truths, strict=True):
             things = own.boxes[: len(own.matches)]

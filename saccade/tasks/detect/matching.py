@@ -1,6 +1,6 @@
 """Which truth each box stands for in the loss, and which boxes the loss looks at.
 
-Ren et al., "Faster R-CNN", NIPS 2015, sections 3.1.2 and 3.1.3; Girshick, "Fast R-CNN", ICCV 2015, section 2.3.
+Ren et al., "Faster R-CNN", PAMI 2017, sections 3.1.2 and 3.1.3; Girshick, "Fast R-CNN", ICCV 2015, section 2.3.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """RPN: the region proposal network, which says where there might be a thing of any class.
 
-Ren, He, Girshick and Sun, "Faster R-CNN: Towards Real-Time Object Detection with Region Proposal Networks", NIPS 2015,
-section 3.1; on several maps as in Lin et al. 2017, "Feature Pyramid Networks", section 4.1.
+Ren, He, Girshick and Sun, "Faster R-CNN: Towards Real-Time Object Detection with Region Proposal Networks", PAMI 2017
+(first at NIPS 2015), section 3.1; on several maps as in Lin et al. 2017, "Feature Pyramid Networks", section 4.1.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Kept(NamedTuple):
 
 
 # In training, and in use. On a pyramid as torchvision has it. On one map the second numbers are the papers' (Ren et al.
-# 2015, section 4; He et al., "Mask R-CNN", ICCV 2017, section 3.1), the first those of their published code.
+# 2017, section 4; He et al., "Mask R-CNN", ICCV 2017, section 3.1), the first those of their published code.
 PYRAMID = {True: Kept(2000, 2000), False: Kept(1000, 1000)}
 ONE_MAP = {True: Kept(12000, 2000), False: Kept(6000, 300)}
 

@@ -28,10 +28,7 @@ class Borrowed(nn.Module):
 
 
 class LastStage(Borrowed):
-    """The last stage of a ResNet on pooled boxes, then the mean over the pixels."""
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        return self.layers[0](pooled).mean((2, 3))
+    """The last stage of a ResNet on pooled boxes."""
 
 
 class FullyConnected(Borrowed):
@@ -56,7 +53,10 @@ class TwoLayers(nn.Module):
 
 
 class BoxPredictor(nn.Module):
-    """For each of K classes and the background its logit, and how the box should be moved if it is that."""
+    """For each of K classes and the background its logit, and how the box should be moved if it is that.
+
+    Of a box that still has pixels the mean over them is looked at.
+    """
 
     def __init__(self, width: int, num_classes: int) -> None:
         super().__init__()
@@ -64,7 +64,8 @@ class BoxPredictor(nn.Module):
         self.bbox_pred = nn.Linear(width, 4 * (num_classes + 1))
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        return self.cls_score(hidden), self.bbox_pred(hidden)
+        each = hidden.mean((2, 3)) if hidden.ndim == 4 else hidden
+        return self.cls_score(each), self.bbox_pred(each)
 
 
 class RoiHeads(nn.Module):
@@ -72,7 +73,7 @@ class RoiHeads(nn.Module):
 
     strides    of the maps that boxes are pooled from
     side       bins down and across that a box is pooled to
-    box_head   [n, C, side, side] to [n, width]
+    box_head   [n, C, side, side] to [n, width] or [n, width, h, w]
     pooling    `roi_align`, or `roi_pool` as in the first paper
     """
 
@@ -124,6 +125,10 @@ class RoiHeads(nn.Module):
                 pooled = pooled.index_put((mine,), found)
         return pooled
 
+    def look(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+        """[N, width] or [N, width, h, w]: what the box head makes of the boxes of all images."""
+        return self.box_head(self.pool(maps, boxes, self.side))
+
     def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits [N, K + 1], the background first, and moves [N, 4 * (K + 1)], of the boxes of all images."""
-        return self.box_predictor(self.box_head(self.pool(maps, boxes, self.side)))
+        return self.box_predictor(self.look(maps, boxes))

@@ -271,7 +271,7 @@ class SSD(OneLook):
     """
 
     last_layers = ("head.classification_head",)
-    overlap, most, before = 0.45, 200, 400  # section 2.2, "Inference", and the published code
+    overlap, most, before = 0.45, 200, 400  # section 3.7, "Inference time", and the published code
 
     def __init__(
         self,
@@ -357,8 +357,8 @@ def hardest(losses: Tensor, things: Tensor) -> Tensor:
 
 
 def ssd300_vgg16(num_classes: int = 90, in_channels: int = 3) -> SSD:
-    """77.2 % mAP on VOC 2007 (table 1 and section 3.6), with default boxes a little larger than these, which are those
-    of the paper's published code for COCO, as torchvision's, whose weights have 25.1 box AP there."""
+    """77.2 % mAP on VOC 2007 (section 3.6, with its expansion), with default boxes a little larger than these, which
+    are those of the paper's published code for COCO, as torchvision's, whose weights have 25.1 box AP there."""
     ratios = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,))
     scales = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
     steps = (8.0, 16.0, 32.0, 64.0, 100.0, 300.0)

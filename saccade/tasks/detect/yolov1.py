@@ -2,8 +2,8 @@
 
 Redmon, Divvala, Girshick and Farhadi, "You Only Look Once: Unified, Real-Time Object Detection", CVPR 2016. Section 2:
 S x S cells, each with B boxes of (x, y, width, height, confidence) and K class probabilities, S x S x (5 B + K) numbers
-in all; 2.1 and figure 3: 24 convolutions and two full connections; 2.2 and equation 3: the loss; 2.3: class-specific
-confidence. 63.4 % mAP on VOC 2007 at 45 images a second (table 1).
+in all, and the confidence of a class (equation 1); 2.1 and figure 3: 24 convolutions and two full connections; 2.2 and
+equation 3: the loss; 2.3: prediction. 63.4 % mAP on VOC 2007 at 45 images a second (table 1).
 
 Every convolution has batch norm, which the paper's lack: so have the later configurations of its authors.
 
@@ -106,7 +106,7 @@ class YOLOv1(OneLook):
         return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
 
     def answers(self, inputs: Tensor) -> Answers:
-        """Section 2.3: a class's probability times the confidence of the box. Both are learnt as numbers, and may lie
+        """Equation 1: a class's probability times the confidence of the box. Both are learnt as numbers, and may lie
         outside of [0, 1]: two below 0 would make a thing of nothing. For explanations the product as it is, whose
         gradient does not end there."""
         said, size = self(inputs), (inputs.shape[2], inputs.shape[3])
