@@ -84,6 +84,15 @@ def test_boxes_that_are_one_share_of_images_of_all_sizes() -> None:
     assert len(cluster(alike, 6).shapes) == 6
 
 
+def test_rounded_they_still_go_from_small_to_large() -> None:
+    """Of shapes of one area the last digit that is kept decides, and YOLOv3 takes none that go from large to small."""
+    exact = [[84.0823, 35.6851], [42.7619, 70.2636], [35.7911, 84.0601], [50.1907, 59.9465], [71.8001, 41.8501]]
+    anchors = as_settings(np.array([*exact, [60.0401, 50.0501]]))
+    areas = [width * height for width, height in anchors]
+    assert areas == sorted(areas) and anchors[-1] == [35.8, 84.1], "the third of those given"
+    create_model("yolov3_tiny", 2, anchors=anchors)
+
+
 def test_without_a_box_there_is_none() -> None:
     for sides in (np.zeros((0, 2)), np.array([[0.0, 5.0]])):
         with pytest.raises(SaccadeError, match="mark some things first"):
@@ -102,6 +111,22 @@ def test_the_command_says_and_draws_them(tmp_path: Path) -> None:
     assert told["anchors"] == as_settings(find_anchors(tmp_path / "coco", 6, 128).shapes)
     assert (tmp_path / "a.svg").read_text().startswith("<svg")
     assert Preprocessing.whole(128, 128).view((64, 64)).size == (128, 128)
+
+
+def test_a_broken_annotation_stops_it_or_is_left_out_and_named(tmp_path: Path) -> None:
+    train = sources.read("scenes-64").splits["train"].take(range(6))
+    coco.write(sources.read("scenes-64").with_splits({"train": train}), tmp_path / "coco")
+    (file,) = (tmp_path / "coco").rglob("*train*.json")
+    content = json.loads(file.read_text())
+    boxes = len(content["annotations"])
+    del content["annotations"][0]["bbox"], content["annotations"][0]["segmentation"]
+    file.write_text(json.dumps(content))
+    refused = cli("anchors", tmp_path / "coco", "--count", 6)
+    assert refused.code == 1 and "bbox" in refused.err
+    said = cli("anchors", tmp_path / "coco", "--count", 6, "--skip-broken")
+    assert said.code == 0 and "skipped " in said.out and f"{boxes - 1} boxes" in said.out
+    told = json.loads(cli("anchors", tmp_path / "coco", "--count", 6, "--skip-broken", "--json").out)
+    assert told["boxes"] == boxes - 1 and len(told["skipped"]) == 1
 
 
 def test_what_nobody_learns_from_shapes_no_anchor() -> None:

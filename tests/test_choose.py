@@ -90,6 +90,8 @@ def test_what_is_asked_for_is_kept(shelf: Path) -> None:
         choose(made(5, 64), adapt="probe")
     with pytest.raises(UsageError, match="say which with --model"):
         choose(made(5, 64), weights="mine.pth")
+    with pytest.raises(UsageError, match="scratch starts from random weights, but imagenet was given"):
+        saccade.fit(made(5, 64), out=shelf / "run", weights="imagenet", adapt="scratch")
 
 
 def test_fit_chooses_says_so_and_goes_on_as_it_began(

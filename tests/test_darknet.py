@@ -124,6 +124,27 @@ def test_a_backbones_file_goes_to_the_backbone(tmp_path: Path) -> None:
             assert torch.allclose(trunk.state_dict()[key], value, rtol=1e-5, atol=0), key
 
 
+def test_of_a_file_that_ends_in_the_head_the_backbone_is_taken(tmp_path: Path) -> None:
+    """yolov3-tiny.conv.15 has two convolutions more than the backbone's seven, yolov3-tiny.conv.11 one less."""
+    numbers, backbone = in_order(scrambled("yolov3_tiny", 3)), scrambled("yolov3_tiny", 3).trunk
+    ends = {}
+    for layers, more in ((15, 1024 * 256 + 4 * 256 + 256 * 512 * 9 + 4 * 512), (11, -(512 * 1024 * 9 + 4 * 1024))):
+        end = len(in_order(backbone)) + more
+        ends[layers] = write(tmp_path / f"yolov3-tiny.conv.{layers}", numbers[:end])
+        cut = write(tmp_path / f"short.conv.{layers}", numbers[: end - 1])
+        with pytest.raises(SaccadeError, match="cut short, or is for another network"):
+            create_model("yolov3_tiny", 5, weights=cut)
+    model = create_model("yolov3_tiny", 5, weights=ends[15])
+    assert not is_whole(model, Weights(ends[15]))
+    for key, value in backbone.state_dict().items():
+        assert torch.allclose(model.trunk.state_dict()[key], value, rtol=1e-5, atol=0), key
+    with pytest.raises(SaccadeError, match="has 6 of the 7 convolutions of this backbone"):
+        create_model("yolov3_tiny", 5, weights=ends[11])
+    whole = write(tmp_path / "yolov3-tiny.weights", numbers[: len(in_order(backbone)) + 4])
+    with pytest.raises(SaccadeError, match="cut short, or is for another network"):
+        create_model("yolov3_tiny", 5, weights=whole)
+
+
 def test_a_classifiers_file_goes_to_the_backbone_too(tmp_path: Path) -> None:
     """ImageNet's 1,000 classes are left out; another detector on that backbone takes what is the backbone's."""
     classifier = scrambled("darknet_tiny", 1000)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from saccade.errors import SaccadeError, UsageError
 from saccade.geometry.masks import bitmap
 from saccade.models import create_model
 from saccade.recipes.choose import choose
+from saccade.recipes.predict_film import Writer
 from saccade.structures import Instances, Preprocessing
 from saccade.training import loop
 
@@ -105,6 +107,12 @@ def test_pictures_never_replace_the_images(run: Path, data: Path, tmp_path: Path
     assert said.code == 2
     assert "holds a.png, one of the images" in said.err
     assert (tmp_path / "a.png").read_bytes() == image.read_bytes()
+    # Said before any film is looked at: its frames would have been in vain.
+    with Writer(tmp_path / "clip.mp4", Fraction(10)) as film:
+        film.add(np.zeros((48, 64, 3), dtype=np.uint8), 0.0)
+    said = cli("predict", run, tmp_path / "a.png", tmp_path / "clip.mp4", "--out", tmp_path)
+    assert said.code == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "clip.mp4"]
 
 
 def test_targets_are_in_the_networks_pixels_and_truths_in_the_images() -> None:
@@ -267,6 +275,12 @@ def test_without_a_model_the_data_decides(data: Path, tmp_path: Path, monkeypatc
     monkeypatch.setenv("SACCADE_WEIGHTS", str(tmp_path))
     chosen = choose(source)
     assert (chosen.weights, chosen.adapt, chosen.network) == ("imagenet", "finetune", {"backbone": "mobilenet_v2"})
+    # What is not marked everywhere cannot be asked of a network: `fit` would refuse its own choice.
+    val = source.splits["val"]
+    assert val.objects is not None and val.objects.count
+    for left, model in (({"keypoints": None, "skeleton": None}, "maskrcnn_fpn"), ({"masks": None}, "aligned")):
+        val = replace(val, objects=replace(val.objects, **left))  # pyright: ignore[reportArgumentType]
+        assert choose(source.with_splits(source.splits | {"val": val})).model == model
     (tmp_path / "keypointrcnn_resnet50_fpn-coco.safetensors").write_bytes(b"")
     assert (choose(source).model, choose(source).weights) == ("keypointrcnn_resnet50_fpn", "coco")
     with pytest.raises(UsageError, match="a probe tells classes"):

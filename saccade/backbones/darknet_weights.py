@@ -8,6 +8,7 @@ a batch norm follows, that norm's bias, weight, mean and variance instead, and t
 import math
 import re
 import struct
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,11 @@ State = dict[str, Tensor]
 
 def is_darknet(path: Path) -> bool:
     """Whether a file's name is that of such weights: NAME.weights, or NAME.conv.74 of the first 74 layers."""
-    return path.suffix == ".weights" or re.search(r"\.conv\.\d+$", path.name) is not None
+    return path.suffix == ".weights" or _is_cut(path)
+
+
+def _is_cut(path: Path) -> bool:
+    return re.search(r"\.conv\.\d+$", path.name) is not None
 
 
 def read_values(path: Path) -> Tensor:
@@ -45,7 +50,7 @@ def read_values(path: Path) -> Tensor:
 
 def named(values: Tensor, model: Any, trunk: Darknet, path: Path) -> State:
     """The numbers under the names of the network, or of its backbone where they are only that, or that and ImageNet's
-    1,000 classes.
+    1,000 classes, or that and a few layers more: `yolov3-tiny.conv.15`, which is where its authors have one start.
 
     model  `last_layers` name its classes. Where there are files of all of it, its modules stand in the order of its
            Darknet configuration, and `outputs(num_classes)` is how many channels each of the last layers has
@@ -71,6 +76,13 @@ def named(values: Tensor, model: Any, trunk: Darknet, path: Path) -> State:
     whole, half = (sum(layer.numbers for layer in some) for some in (layers, own))
     if len(values) == half + 1000 * (trunk.channels[-1] + 1):
         return _cut(values, own, {})
+    ends = list(accumulate(layer.numbers for layer in layers))
+    if _is_cut(path) and len(values) in ends:
+        if (count := ends.index(len(values)) + 1) > len(own):
+            return _cut(values, own, {})
+        raise SaccadeError(
+            f"{path} has {count} of the {len(own)} convolutions of this backbone; take a file that has all of them"
+        )
     raise SaccadeError(
         f"{path} has {len(values):,} numbers, but this network takes {whole:,}, and its backbone alone {half:,}: the "
         f"file was cut short, or is for another network or another in_channels"

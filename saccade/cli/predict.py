@@ -51,11 +51,12 @@ def predict(
 
         check_places(films, out)
     predictor = load(run, precision=precision, tile=tile, probabilities=probabilities, weights=weights, turned=turned)
+    # Before any film, so that a folder that will not do is said at once.
+    drawn = Drawn(out, predictor, files, score) if out is not None and files else None
     broken = sum(_film(predictor, path, out, top, score, as_json) for path in films)
     if films and not files:
         raise typer.Exit(1 if broken and not skip_broken else 0)
     classes = predictor.card.classes
-    drawn = Drawn(out, predictor, files, score) if out is not None else None
     for path, prediction in predict_all(predictor, files):
         if isinstance(prediction, DecodeError):
             broken += 1

@@ -6,7 +6,7 @@ import numpy as np
 
 from saccade import checkpoint
 from saccade.data import source as sources
-from saccade.data.findings import DataError
+from saccade.data.findings import DataError, Findings
 from saccade.data.source import Source, Split
 from saccade.report.anchor_plot import anchor_plot
 from saccade.structures import Preprocessing
@@ -14,17 +14,23 @@ from saccade.tasks.detect.anchor_shapes import Anchors, cluster
 
 
 def find_anchors(
-    data: str | Path | Source, count: int = 9, size: int = 416, out: Path | None = None, seed: int = 0
+    data: str | Path | Source,
+    count: int = 9,
+    size: int = 416,
+    out: Path | None = None,
+    seed: int = 0,
+    findings: Findings | None = None,
 ) -> Anchors:
     """K-means over the boxes of the training images (`tasks/detect/anchor_shapes.py`).
 
-    count  how many
-    size   side in pixels that the network sees: `--size` of `saccade fit`
-    out    where to draw them, an .svg file; None for nowhere
+    count     how many
+    size      side in pixels that the network sees: `--size` of `saccade fit`
+    out       where to draw them, an .svg file; None for nowhere
+    findings  where what is wrong with the data is put; None stops at the first
 
     Raises DataError when nothing is marked in the data.
     """
-    source = data if isinstance(data, Source) else sources.read(data)
+    source = data if isinstance(data, Source) else sources.read(data, findings)
     split = source.splits.get("train") or next(iter(source.splits.values()))
     found = cluster(sides_of(split, Preprocessing.whole(size, size)), count, seed)
     if out is not None:

@@ -1,5 +1,6 @@
 """Which network, from which weights, in which way, when nobody says: from what the data is like and what is at hand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def choose(source: Source, weights: str | Path | None = None, adapt: str | None 
     """
     train = source.splits.get("train") or next(iter(source.splits.values()))
     if train.objects is not None and train.labels is None:
-        return _detector(train, train.objects, weights, adapt)
+        marked = [split.objects for split in source.splits.values() if split.objects is not None]
+        return _detector(train, train.objects, marked, weights, adapt)
     if train.targets is not None and train.labels is None:
         if weights or adapt not in (None, "scratch"):
             raise UsageError(
@@ -81,10 +83,17 @@ def choose(source: Source, weights: str | Path | None = None, adapt: str | None 
     return Choice(near[0] if near else names[0], "imagenet", way, f"{seen}: {reason}; its ImageNet weights are {where}")
 
 
-def _detector(train: Split, objects: Objects, weights: str | Path | None, adapt: str | None) -> Choice:
-    """A detector that finds all that is marked, from the best weights at hand: boxes in one look, the rest in two."""
-    masked = objects.masks is not None and bool(objects.masks.masked().all())
-    kind = "keypointrcnn" if objects.keypoints is not None else "maskrcnn" if masked and objects.count else "fasterrcnn"
+def _detector(
+    train: Split, objects: Objects, marked: Sequence[Objects], weights: str | Path | None, adapt: str | None
+) -> Choice:
+    """A detector that finds all that is marked, from the best weights at hand: boxes in one look, the rest in two.
+
+    marked  the things of all splits: a network that finds masks is judged by masks everywhere
+    """
+    some = [own for own in marked if own.count]
+    jointed = objects.keypoints is not None and all(own.keypoints is not None for own in some)
+    masked = bool(some) and all(own.masks is not None and own.masks.masked().all() for own in some)
+    kind = "keypointrcnn" if jointed else "maskrcnn" if masked else "fasterrcnn"
     finds = {"keypointrcnn": "boxes and keypoints", "maskrcnn": "boxes and masks", "fasterrcnn": "boxes"}[kind]
     seen = f"{len(train):,} training images with {objects.count:,} things, {finds}"
     if weights is not None and weights not in ("imagenet", "coco"):

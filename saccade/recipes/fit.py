@@ -123,6 +123,8 @@ def fit(
     if begun is not None and model in (None, begun.model):
         model = begun.model
         options["network"] = begun.options | dict(options.get("network") or {})
+    if adapt == "scratch":
+        check_adapt(adapt, weights)  # what is chosen for it has no weights, and would leave out those that were given
     if model is None:
         data = data if isinstance(data, Source) else sources.read(data, findings)
         chosen = _begun(folder) if resume else None

@@ -4,6 +4,7 @@ Redmon and Farhadi, "YOLO9000: Better, Faster, Stronger", CVPR 2017, section 2, 
 less the overlap (intersection over union), so that large boxes do not count more than small ones.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -63,8 +64,9 @@ def cluster(sides: np.ndarray, count: int, seed: int = 0) -> Anchors:
 
 
 def as_settings(shapes: np.ndarray) -> list[list[float]]:
-    """Anchors as `network={anchors=...}` takes them: to three digits."""
-    return [[float(f"{side:.3g}") for side in shape] for shape in shapes]
+    """Anchors as `network={anchors=...}` takes them: to three digits, small to large as these are then."""
+    rounded = [[float(f"{side:.3g}") for side in shape] for shape in shapes]
+    return sorted(rounded, key=math.prod)
 
 
 def _means(sides: np.ndarray, different: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
