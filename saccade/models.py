@@ -193,7 +193,7 @@ def _is_number(value: Any) -> bool:
 def _built(name: str, options: Mapping[str, Any]) -> Model:
     try:
         return builder(name)(**options)
-    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError, IndexError) as error:
         given = {key: value for key, value in options.items() if key not in ("num_classes", "in_channels")}
         raise UsageError(f"{name} cannot be built with network={given}: {error}") from error
 

@@ -94,7 +94,7 @@ def test_pages_run(page: str, desk: Path) -> None:
     assert PAGES[page] in done.stdout
 
 
-@pytest.mark.parametrize("page", ["detection", "explain"])
+@pytest.mark.parametrize("page", ["detection", "segmentation", "explain"])
 def test_the_python_of_a_page_runs(desk: Path, page: str) -> None:
     code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.DOTALL)
     assert code

@@ -29,7 +29,7 @@ from saccade.layers.unpool import pool_with_places, unpool
 from saccade.models import create_model, create_task
 from saccade.structures import VOID, Batch, LabelMap, Preprocessing
 from saccade.tasks.segment.contract import Segmenter, mirrored
-from saccade.tasks.segment.fcn import FCN, Interpolation, Upsampling
+from saccade.tasks.segment.fcn import FCN, Dilated, Interpolation, Upsampling
 from saccade.tasks.segment.losses import LOSSES, balanced, border_weights, lovasz, pixel_weights
 from saccade.tasks.segment.task import Pixel, Segment, in_all_ways
 from saccade.tasks.segment.tiles import windows
@@ -150,10 +150,10 @@ def test_fc6_and_fc7_slide() -> None:
 @pytest.mark.parametrize("backbone", ["vgg11", "resnet18"])
 def test_scores_of_each_stride_lie_where_the_image_does(stride: int, backbone: str) -> None:
     """What a pixel's class hangs on is, by weight, centred on that pixel: one stride scored, the others silenced."""
-    options: dict[str, Any] = {"backbone": backbone, "hidden": 4}
+    options: dict[str, Any] = {"backbone": backbone}
     if backbone == "vgg11":
-        options["encoder_options"] = {"width": 2}
-    model = create_model("fcn8s", 1, dropout=0.0, **options).eval()
+        options |= {"encoder_options": {"width": 2}, "hidden": 4, "dropout": 0.0}
+    model = create_model("fcn8s", 1, **options).eval()
     assert isinstance(model, FCN)
     scores = {32: model.score_fr, 16: model.score_pool4, 8: model.score_pool3}
     with torch.no_grad():
@@ -208,6 +208,22 @@ def test_fcn_refuses_a_backbone_without_its_strides() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("unet", {"backbone": "resnet18", "padded": True}, "padded is an option of the paper's own U-Net"),
+        ("unet", {"widths": [8, 8]}, "widths is an option of a backbone"),
+        ("unet", {"backbone": "resnet18", "widths": []}, "cannot be built"),
+        ("unet_image", {"backbone": "resnet18", "width": 8}, "width is an option of the U-Net without"),
+        ("unet_image", {"encoder_options": {"width": 8}}, "encoder_options is an option of a backbone"),
+        ("fcn8s", {"backbone": "resnet18", "hidden": 64}, "of a VGG, and resnet18 has none"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(name: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        create_model(name, 2, **options)
+
+
+@pytest.mark.parametrize(
     ("name", "options"),
     [
         ("unet", {"backbone": "squeezenet1_0"}),
@@ -220,6 +236,19 @@ def test_fcn_refuses_a_backbone_without_its_strides() -> None:
 def test_maps_that_do_not_lie_on_the_image_are_refused(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=rf"the maps of {options['backbone']} lose their borders"):
         create_model(name, 2, **options)
+
+
+def test_answers_lie_where_their_pixels_look() -> None:
+    """A map of 29 x 30 where 32 x 32 fit: the first pixel's middle is 1.5 of its sides further in, or 1."""
+    model = create_model("fcn", 1, backbone="resnet18")
+    assert isinstance(model, Dilated)
+    rows, columns = torch.arange(29.0), torch.arange(30.0)
+    for own, lost, axis in ((rows.view(1, 1, 29, 1).expand(1, 1, 29, 30), 3, 2), (columns.expand(1, 1, 29, 30), 2, 3)):
+        got = model._enlarged(own, torch.empty(1, 3, 256, 256)).select(5 - axis, 100).flatten()
+        assert len(got) == 256
+        wanted = ((torch.arange(256) + 0.5 - 8 * lost / 2) / 8 - 0.5).clamp(0, own.shape[axis] - 1)
+        torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+    assert create_model("fcn", 2, backbone="alexnet").eval()(torch.randn(1, 3, 75, 90)).shape == (1, 2, 75, 90)
 
 
 @pytest.mark.parametrize("backbone", ["densenet121", "mobilenet_v3_small", "resnet20_cifar", "vgg11"])
@@ -695,3 +724,11 @@ def test_all_ways_to_look_by_hand(size: tuple[int, int]) -> None:
         other = in_all_ways(model, torch.rot90(inputs, 1, (2, 3)))
     assert np.allclose(got[0].exp().numpy(), by_hand, atol=1e-6)
     assert torch.allclose(torch.rot90(got, 1, (2, 3)), other, atol=1e-5)
+
+
+def test_in_all_ways_what_is_all_but_impossible_can_still_be_interpolated() -> None:
+    def model(seen: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([0.0, -120.0, -1.0]).view(1, 3, 1, 1).expand(1, 3, *seen.shape[2:])
+
+    said = in_all_ways(model, torch.zeros(1, 3, 8, 8))  # pyright: ignore[reportArgumentType]
+    assert torch.isfinite(said).all() and said[0, 1].max() < said[0, 2].min() < said[0, 0].min()

@@ -23,6 +23,9 @@ def evaluate(
     turned: Annotated[
         bool, typer.Option("--turned", help="Segmenters: the mean of all eight ways to look, mirrored and turned.")
     ] = False,
+    tile: Annotated[
+        int | None, typer.Option(help="Segmenters: larger images are looked at in squares of so many pixels a side.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write an HTML report there.")] = None,
     skip_broken: SkipBroken = False,
     as_json: AsJson = False,
@@ -33,7 +36,7 @@ def evaluate(
     from saccade.recipes.evaluate import evaluate as run_evaluate
     from saccade.recipes.page import write_evaluation_report
 
-    predictor = load(run, turned=turned)
+    predictor = load(run, turned=turned, tile=tile)
     evaluation = run_evaluate(predictor, data, batch_size=batch_size, workers=workers, skip_broken=skip_broken)
     if out is not None:
         write_evaluation_report(out, predictor.card, evaluation, data)

@@ -2,8 +2,8 @@
 
 PSNR  10 log10(255^2 / mean squared difference), in decibels, of an image; the mean over the images. Of equal images
       it is 10 log10(255^2 / (1 / 12)), as near as whole numbers can be told apart: 58.9
-SSIM  Wang et al., "Image Quality Assessment", 2004, equation 13, as scikit-image computes it with a window of 7 x 7;
-      smaller images have none
+SSIM  Wang et al., "Image Quality Assessment", 2004, equation 13, in its window of 11 x 11 pixels whose weights fall
+      like a Gaussian; smaller images have none
 l1    the mean absolute difference, in percent of the range
 """
 

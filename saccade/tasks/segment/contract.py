@@ -59,7 +59,7 @@ def check_maps(body: Backbone, places: Sequence[int], least: float = 1.0) -> Non
     pixel of such a map is about lies elsewhere than its place says.
 
     places  which of the backbone's maps are looked at
-    least   the share of a map that must be there; poolings that were dilated lose a pixel or two at the end
+    least   the share of a map that must be there; poolings that were dilated lose two or three pixels of 32
     """
     inputs = torch.empty(1, body.in_channels, SIDE, SIDE, device="meta")
     with torch.no_grad():

@@ -3,7 +3,7 @@
 Noh, Hong and Han, "Learning Deconvolution Network for Semantic Segmentation", ICCV 2015. Section 3.2 and figure 2: the
 switches of each pooling are kept, unpooling puts values back there, and transposed convolutions fill what lies between;
 table 2: the layers, 252 million weights, on VGG-16 with batch norm everywhere. 69.6 % mean IoU on Pascal VOC 2012's
-test images, 72.5 in an ensemble with an FCN (table 1). The paper looks at proposals of 224 x 224 pixels; here, as in
+test images, 71.7 in an ensemble with an FCN (table 1). The paper looks at proposals of 224 x 224 pixels; here, as in
 its figure 2, at an image, of 224 pixels a side or more.
 
 The idea that made it matter: detail is not interpolated but learnt, layer by layer.

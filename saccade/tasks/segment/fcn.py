@@ -2,7 +2,7 @@
 
 Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015. Section 3.1: full
 connections as convolutions; 3.3: upsampling is a transposed convolution that begins as bilinear interpolation; 4.2 and
-figure 3: skips, the scores of finer maps added on the way up (32s, 16s, 8s). Table 3: 59.4, 62.4 and 62.7 % mean IoU on
+figure 3: skips, the scores of finer maps added on the way up (32s, 16s, 8s). Table 2: 59.4, 62.4 and 62.7 % mean IoU on
 a part of Pascal VOC 2011's validation images.
 
 The idea that made it matter: one network, end to end, of any image size, from coarse meaning and fine place.
@@ -227,9 +227,16 @@ class Dilated(Segmenter):
             return [main]
         return [main, self._enlarged(self.aux_classifier(maps[-2]), inputs)]
 
-    @staticmethod
-    def _enlarged(logits: Tensor, inputs: Tensor) -> Tensor:
-        return F.interpolate(logits, size=inputs.shape[2:], mode="bilinear", align_corners=False)
+    def _enlarged(self, logits: Tensor, inputs: Tensor) -> Tensor:
+        """To the size of the image, a pixel to as many as its stride. What filters without a border and dilated
+        poolings lose, they lose on both sides alike: there the outermost answers go on."""
+        height, width = inputs.shape[2:]
+        high, wide = min(height, self.grid * logits.shape[2]), min(width, self.grid * logits.shape[3])
+        up = F.interpolate(logits, size=(high, wide), mode="bilinear", align_corners=False)
+        if (high, wide) == (height, width):
+            return up
+        top, left = (height - high) // 2, (width - wide) // 2
+        return F.pad(up, (left, width - wide - left, top, height - high - top), mode="replicate")
 
 
 class DilatedFCN(Dilated):
@@ -254,6 +261,8 @@ def _scored(stride: int, results: str) -> Callable[..., FCN]:
         encoder_options: Options = None,
     ) -> FCN:
         body = encoder(backbone, in_channels, **dict(encoder_options or {}))
+        if not isinstance(body, VGG) and (hidden, dropout) != (4096, 0.5):
+            raise UsageError(f"hidden and dropout are of fc6 and fc7 of a VGG, and {backbone} has none; leave them out")
         return FCN(body, stride, num_classes, hidden, dropout)
 
     build.__name__ = f"fcn{stride}s"
@@ -267,7 +276,7 @@ def _scored(stride: int, results: str) -> Callable[..., FCN]:
     return build
 
 
-fcn32s = _scored(32, "Scores of the coarsest map alone: 59.4 % mean IoU on VOC 2011 (table 3).")
+fcn32s = _scored(32, "Scores of the coarsest map alone: 59.4 % mean IoU on VOC 2011 (table 2).")
 fcn16s = _scored(16, "And of the map before: 62.4 %.")
 fcn8s = _scored(8, "And of the one before that: 62.7 %.")
 

@@ -2,7 +2,7 @@
 
 Zhao, Shi, Qi, Wang and Jia, "Pyramid Scene Parsing Network", CVPR 2017. Section 3.2 and figure 3: the last map, at a
 stride of 8, averaged over 1, 2 x 2, 3 x 3 and 6 x 6 parts, each brought to a quarter of the channels and put beside the
-map itself; 3.3: an auxiliary loss on the map before, weighed 0.4. 82.6 % mean IoU on Pascal VOC 2012's test images,
+map itself; 4: an auxiliary loss on the map before, weighed 0.4. 82.6 % mean IoU on Pascal VOC 2012's test images,
 85.4 with COCO. The stem is the backbone's own, where the paper has three 3 x 3 filters.
 
 The idea that made it matter: a boat is a boat and not a car because there is a river around it.

@@ -122,4 +122,5 @@ def in_all_ways(model: Segmenter, inputs: Tensor) -> Tensor:
             seen = torch.rot90(inputs, quarters, (2, 3))
             said = model(seen.flip(3) if mirrored else seen).float().softmax(1)
             total = total + torch.rot90(said.flip(3) if mirrored else said, -quarters, (2, 3))
-    return (total / 8).log()
+    # Where all of them round to nothing the logarithm would have no end, and nothing could be interpolated beside it.
+    return (total / 8).clamp(min=torch.finfo(total.dtype).tiny).log()

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from saccade.backbones.catalogue import encoder
 from saccade.backbones.contract import Backbone
+from saccade.errors import UsageError
 from saccade.tasks.segment.contract import Segmenter, check_maps, mirrored
 
 DEPTH = 4  # poolings of figure 1
@@ -181,9 +182,20 @@ def unet(
     dropout          the paper's own: at the end of the way down
     encoder_options  what the backbone's builder takes besides
     """
+    own = {"width": width, "padded": padded, "batch_norm": batch_norm, "dropout": dropout}
     if backbone is None:
-        return UNet(num_classes, in_channels, width, padded, batch_norm, dropout)
+        _check_unused({"widths": (tuple(widths), WIDTHS), "encoder_options": (encoder_options, None)}, "a backbone")
+        return UNet(num_classes, in_channels, **own)
+    usual = {"width": 64, "padded": False, "batch_norm": False, "dropout": 0.5}
+    _check_unused({name: (own[name], usual[name]) for name in own}, "the paper's own U-Net, without a backbone")
     return UNetOnBackbone(encoder(backbone, in_channels, **dict(encoder_options or {})), num_classes, widths)
+
+
+def _check_unused(options: Mapping[str, tuple[Any, Any]], of: str) -> None:
+    """Raise UsageError for an option, (given, usual), that the other form alone has."""
+    for name, (given, usual) in options.items():
+        if given != usual:
+            raise UsageError(f"{name} is an option of {of}; here it would change nothing, so leave it out")
 
 
 def unet_image(
@@ -198,8 +210,12 @@ def unet_image(
 
     Options as of `unet`.
     """
-    network = unet(
-        num_classes, in_channels, backbone, width, widths, True, True, dropout=0.0, encoder_options=encoder_options
-    )
+    if backbone is None:
+        _check_unused({"widths": (tuple(widths), WIDTHS), "encoder_options": (encoder_options, None)}, "a backbone")
+        network = UNet(num_classes, in_channels, width, padded=True, batch_norm=True, dropout=0.0)
+    else:
+        _check_unused({"width": (width, 32)}, "the U-Net without a backbone")
+        body = encoder(backbone, in_channels, **dict(encoder_options or {}))
+        network = UNetOnBackbone(body, num_classes, widths)
     network.reset_head()
     return network
