@@ -249,6 +249,7 @@ def create_probe(
         raise UsageError(f"a probe asks what the features of a classifier know, and {name} is for {task_of(name)}")
     encoder = create_model(name, 0, weights, in_channels)
     assert isinstance(encoder, Backbone)
+    encoder.name = name
     try:
         return Probed(encoder, num_classes, layer)
     except ValueError as error:

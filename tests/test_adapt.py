@@ -2,8 +2,11 @@
 
 import json
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from saccade.checkpoint import load_weights
 from saccade.errors import SaccadeError, UsageError
 from saccade.models import create_model, create_probe
 from saccade.recipes.fit import Run
+from saccade.recipes.probe import _folder
 from saccade.training import features
 from saccade.training.config import Config
 from saccade.training.features import FeatureStore, key_of
@@ -55,6 +59,27 @@ def test_rows_come_back_in_any_order_also_from_another_process(tmp_path: Path) -
         assert key_of("7") not in opened
     with pytest.raises(KeyError):
         store.rows([key_of("7")])
+
+
+def test_two_that_write_at_once_do_not_take_each_others_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second comes between the two writes of the first."""
+    keys, rows = [key_of(str(n)) for n in range(2)], rows_of(2)
+    first, second = FeatureStore(tmp_path, 5), FeatureStore(tmp_path, 5)
+    whole, others = features._write_at, []
+
+    def interrupted(path: Path, begin: int, content: bytes) -> None:
+        whole(path, begin, content)
+        if not others:
+            others.append(threading.Thread(target=second.add, args=(keys[1:], rows[1:])))
+            others[0].start()
+            others[0].join(0.3)
+
+    monkeypatch.setattr(features, "_write_at", interrupted)
+    first.add(keys[:1], rows[:1])
+    others[0].join()
+    assert np.array_equal(first.rows(keys[:1]), rows[:1]) and np.array_equal(second.rows(keys[1:]), rows[1:])
+    opened = FeatureStore(tmp_path, 5)
+    assert opened.lost == 0 and np.array_equal(opened.rows(keys), rows)
 
 
 @given(st.integers(0, 60), st.integers(0, 150))
@@ -246,6 +271,29 @@ def test_features_are_computed_once_and_never_used_for_something_else(tmp_path: 
     ):
         probe(tmp_path / name, own, **options)
         assert line_of(tmp_path / name)["features/stored"] == 0
+
+
+def test_networks_that_the_same_weights_fit_share_no_features() -> None:
+    encoder = create_probe("resnet20_cifar", 10)
+    data: Any = SimpleNamespace(preprocessing=encoder.standard_preprocessing())
+    for name, same in (("plain20_cifar", False), ("resnet20_cifar", True)):
+        other = create_probe(name, 10)
+        other.load_state_dict(encoder.state_dict())
+        assert (_folder(other, data) == _folder(encoder, data)) == same
+
+
+def test_a_run_can_be_probed_and_a_probe_gone_on_from(tmp_path: Path) -> None:
+    digits = saccade.read("digits")
+    few = digits.with_splits({name: split.take(range(0, len(split), 9)) for name, split in digits.splits.items()})
+    options = {"workers": 0, "quiet": True}
+    begun = saccade.fit(few, model="resnet20_cifar", out=tmp_path / "begun", epochs=1, **options)
+    probed = saccade.fit(few, weights=begun.path, adapt="probe", out=tmp_path / "probed", **options)
+    first, second = load_weights(begun.path), load_weights(probed.path)
+    kept = [key for key in second if key.startswith("encoder.")]
+    assert len(kept) == len(second) - 2 and all(torch.equal(first[key[8:]], second[key]) for key in kept)
+    again = saccade.fit(few, weights=probed.path, adapt="freeze", out=tmp_path / "again", epochs=1, **options)
+    third = load_weights(again.path)
+    assert all(torch.equal(third[key[8:]], second[key]) for key in kept)
 
 
 def test_a_store_cut_short_is_mended_and_said(

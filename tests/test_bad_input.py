@@ -170,6 +170,15 @@ def test_a_file_of_settings_that_is_none(
         (("predict", "/nowhere", "/nowhere/a.jpg"), "There is no /nowhere/a.jpg"),
         (("fit", "--model", "lenet"), "Missing argument 'data'"),
         (("fit", "digits", "--model", "lenet", "--out"), "--out"),
+        (("fit", "digits", "--set", "adapt=scratch"), "adapt is no setting of a training"),
+        (("fit", "digits", "--set", "quiet=true"), "quiet is no setting of a training"),
+        (
+            ("curve", "digits", "--out", "c", "--model", "lenet", "--set", "model=lenet"),
+            "model is no setting of a training",
+        ),
+        (("fit", "digits", "--backbone", "resnet18", "--set", "network=foo"), "network takes a table"),
+        (("fit", "digits", "--model", "lenet", "--seed", str(2**64)), "seed"),
+        (("fit", "digits", "--model", "lenet", "--set", "milestones=[30,60]"), "milestones"),
     ],
 )
 def test_other_verbs_used_wrongly(

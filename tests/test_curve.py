@@ -510,6 +510,10 @@ def test_settings_go_where_they_have_a_meaning() -> None:
         "probe": ["layer", "size"],
         "finetune": ["epochs", "size", "warm_start"],
     }
+    # A probe has no use for it without augmented views.
+    varied = {"augmentation": "rand"}
+    assert [list(curve_runs.options_of(way, varied)) for way in ("scratch", "probe")] == [["augmentation"], []]
+    assert sorted(curve_runs.options_of("probe", varied | {"augmented": 2})) == ["augmentation", "augmented"]
 
 
 def test_a_bar_inside_another_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

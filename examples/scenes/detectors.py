@@ -118,7 +118,7 @@ ENTRIES = {
     "keypointrcnn_resnet50_fpn": large(3, "keypointrcnn_fpn", "resnet50", FEWER),
     "fasterrcnn_resnet101_fpn": large(6, "fasterrcnn_fpn", "resnet101"),
     "maskrcnn_resnet101_fpn": large(4, "maskrcnn_fpn", "resnet101"),
-    "maskrcnn_resnext101_fpn": large(3, "maskrcnn_fpn", "resnext101_64x4d"),
+    "maskrcnn_resnext101_fpn": large(2, "maskrcnn_fpn", "resnext101_64x4d"),
     "fasterrcnn_resnet101_c4": large(3, "fasterrcnn_c4", "resnet101", FEWER),
     "maskrcnn_resnet101_c4": large(2, "maskrcnn_c4", "resnet101", FEWER, batch_size=4),
     "yolov1": Entry(20, PRETRAINED | AVERAGED | {"learning_rate": 1e-4, "network": GRID}),

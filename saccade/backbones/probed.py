@@ -9,6 +9,11 @@ from torch import Tensor, nn
 from saccade.backbones.contract import Backbone
 
 
+def without_probe(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's weights of a `Probed`, under their own names."""
+    return {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
+
+
 class Probed(Backbone):
     """An encoder, and a linear layer on the mean of one of its maps.
 

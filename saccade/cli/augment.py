@@ -12,7 +12,11 @@ def augment(
     data: Data,
     policy: Annotated[
         str,
-        typer.Option("--policy", "-p", help="photo, glyph, rand, trivial, elastic, none, or a TOML file of amounts."),
+        typer.Option(
+            "--policy",
+            "-p",
+            help="photo, glyph, rand, trivial, elastic, objects, ssd, pixels, flipped, none; or a .toml of amounts.",
+        ),
     ] = "photo",
     out: Annotated[Path, typer.Option("--out", "-o", help="The sheet: .html or .png.")] = Path("augmentation.html"),
     count: Annotated[int, typer.Option(help="How many images.")] = 8,

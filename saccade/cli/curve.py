@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from saccade.cli.options import AsJson, Data, read_settings
+from saccade.cli.options import AsJson, Data, read_settings, refuse_arguments
 
 if TYPE_CHECKING:
     from saccade.recipes.curve import Curve
@@ -40,6 +40,7 @@ def curve(
     from saccade.recipes.curve import WAYS
     from saccade.recipes.curve import curve as run_curve
 
+    refuse_arguments(options, run_curve)
     ways = WAYS if weights else WAYS[:1]
     if adapt is not None:
         ways = tuple(way.strip() for way in adapt.split(",") if way.strip())

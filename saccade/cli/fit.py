@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from saccade.cli.options import AsJson, Data, SkipBroken, read_settings
+from saccade.cli.options import AsJson, Data, SkipBroken, read_settings, refuse_arguments
 
 
 def fit(
@@ -63,11 +63,14 @@ def fit(
     options = read_settings(config, settings or []) | {k: v for k, v in named.items() if v is not None}
 
     if backbone is not None:
-        options["network"] = options.get("network", {}) | {"backbone": backbone}
+        from saccade.recipes.fit_checks import network_of
+
+        options["network"] = network_of(options) | {"backbone": backbone}
 
     from saccade.cli.printing import print_json, print_metrics
     from saccade.recipes.fit import fit as run_fit
 
+    refuse_arguments(options, run_fit)
     run = run_fit(
         data,
         model=model,

@@ -1,6 +1,8 @@
 """Options that several verbs share, and how a setting is read from `--set name=value` or a TOML file."""
 
+import inspect
 import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +31,14 @@ def read_settings(config: Path | None, assignments: list[str]) -> dict[str, Any]
             raise UsageError(f"--set takes name=value, got {assignment!r}")
         settings[name.strip()] = _value(value.strip())
     return settings
+
+
+def refuse_arguments(settings: Mapping[str, Any], recipe: Callable[..., Any]) -> None:
+    """Raise UsageError for what is no setting but an argument of the recipe itself, which has an option of its own."""
+    own = inspect.signature(recipe).parameters
+    for name in settings:
+        if name in own and name != "options":
+            raise UsageError(f"{name} is no setting of a training; --help lists the options beside --set")
 
 
 def _value(text: str) -> Any:

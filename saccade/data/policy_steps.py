@@ -89,7 +89,7 @@ COLOURS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 
 
 def draw_rand(count: int, strength: float, rng: np.random.Generator) -> tuple[Step, ...]:
-    """RandAugment: `count` changes, each as likely, perhaps one twice, all of `strength` in [0, 1] (algorithm 1)."""
+    """RandAugment: `count` changes, each as likely, perhaps one twice, all of `strength` in [0, 1] (figure 2)."""
     return tuple(_draw(RAND, strength, rng) for _ in range(count))
 
 

@@ -122,7 +122,7 @@ def curve(
 
     data     as for `fit`
     out      the folder; what was trained there before with the same data and settings is not trained again
-    weights  what the ways other than "scratch" start from, as for `fit`
+    weights  what the ways other than "scratch" start from: a published name or a file
     adapt    ways to adapt, as for `fit`, each once
     sizes    images a class, rising, at the end perhaps "all"; None for 1, 2, 5, 10, 20, 50 ... and all
     repeats  how often each is done, with other images (but at "all") and other random numbers

@@ -85,7 +85,8 @@ class Failed:
 def options_of(adapt: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that have a meaning for this way: each goes to all that take it."""
     if adapt == "probe":
-        return {name: value for name, value in options.items() if name in OF_A_PROBE}
+        unused = set() if options.get("augmented") else {"augmentation"}
+        return {name: value for name, value in options.items() if name in OF_A_PROBE - unused}
     strangers = ONLY_PROBE | (frozenset() if adapt == "finetune" else OF_STAGES)
     return {name: value for name, value in options.items() if name not in strangers}
 

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from saccade import checkpoint, keyed, precision
-from saccade.backbones.probed import Probed
+from saccade.backbones.probed import Probed, without_probe
 from saccade.backbones.weights import Weights
 from saccade.checkpoint import Card, load_card
 from saccade.data import source as sources
@@ -41,6 +41,7 @@ from saccade.recipes.fit_checks import (
     check_sizes,
     check_task,
     missing_classes,
+    network_of,
     skeleton_of,
     without_broken,
 )
@@ -122,16 +123,17 @@ def fit(
     begun = load_card(Path(weights)) if weights and (Path(weights) / "model.toml").is_file() else None
     if begun is not None and model in (None, begun.model):
         model = begun.model
-        options["network"] = begun.options | dict(options.get("network") or {})
+        if network := begun.options | network_of(options):
+            options["network"] = network
     if adapt == "scratch":
         check_adapt(adapt, weights)  # what is chosen for it has no weights, and would leave out those that were given
     if model is None:
         data = data if isinstance(data, Source) else sources.read(data, findings)
         chosen = _begun(folder) if resume else None
-        chosen = chosen or choose(data, weights, adapt, of_steps(options))
+        chosen = chosen or choose(data, weights, adapt, "find_rate" if find_rate else of_steps(options))
         model, weights, adapt = chosen.model, chosen.weights, chosen.adapt
         if chosen.network:
-            options["network"] = chosen.network | dict(options.get("network") or {})
+            options["network"] = chosen.network | network_of(options)
     adapt = adapt or ("finetune" if weights else "scratch")
     task = task_of(model)
     config = configure(adapt, options, task, getattr(class_of(model), "recipe", None))
@@ -144,7 +146,8 @@ def fit(
     if begun is None:
         found = find_weights(model, weights, **built) if weights else None
     else:
-        found = Weights(Path(str(weights)) / "model.safetensors", begun.preprocessing, begun.classes)
+        convert = without_probe if begun.adapt == "probe" else None
+        found = Weights(Path(str(weights)) / "model.safetensors", begun.preprocessing, begun.classes, convert)
     # Without the hint, accelerate takes processes that have no GPU for strangers to each other.
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     if accelerator.num_processes > 1:

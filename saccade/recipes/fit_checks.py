@@ -1,6 +1,7 @@
 """What must hold before a training begins: asked before anything is written, and told in words."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def check_adapt(adapt: str, weights: str | Path | None) -> None:
         )
     if adapt != "scratch" and not weights:
         raise UsageError(f"{adapt} needs weights to start from; give --weights imagenet or the path of a file")
+
+
+def network_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the network among the settings. Raises UsageError where they are no table."""
+    network = options.get("network") or {}
+    if not isinstance(network, Mapping):
+        raise UsageError(f"network takes a table, as in 'network={{backbone=\"resnet18\"}}', but got {network!r}")
+    return dict(network)
 
 
 def check_folder(folder: Path, resume: bool) -> None:

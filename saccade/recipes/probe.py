@@ -149,12 +149,13 @@ def _keys(contents: Sequence[bytes], data: Dataset, number: int, config: Config)
 
 
 def _folder(network: Probed, data: Dataset) -> Path:
-    """Where the features of these weights, this layer and this preprocessing are."""
+    """Where the features of this network, these weights, this layer and this preprocessing are."""
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in network.encoder.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    name = key_of(digest.digest(), str(network.used), repr(data.preprocessing)).hex()
+    # The same weights fit several networks: plain and residual ones, or those that differ in where a stride is.
+    name = key_of(network.encoder.name, digest.digest(), str(network.used), repr(data.preprocessing)).hex()
     return cache_folder().parent / "features" / name
 
 

@@ -1,7 +1,7 @@
 """Every setting of a training run: frozen, typed, checked. An unknown one is an error that names the nearest."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -89,7 +89,7 @@ class Config(BaseModel):
     weight_decay: float = Field(0.05, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     schedule: Literal["cosine", "step"] = "cosine"
-    milestones: tuple[float, ...] = (0.5, 0.75)
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
     warmup: float = Field(1.0, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
@@ -112,7 +112,7 @@ class Config(BaseModel):
     hold_out: float = Field(0.2, ge=0, lt=1)
     checkpoint_seconds: float = Field(120.0, gt=0)
     workers: int | None = Field(None, ge=0)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     layer: int = -1
     classifier: Literal["logistic", "svm"] = "logistic"
     augmented: int = Field(0, ge=0)

@@ -1,7 +1,8 @@
 """Features of images, kept on disk: the encoder looks at each image once, a head learns from what it saw in seconds.
 
-What a row was made from is its key: the bytes of the image, and, for the whole store, the weights, the layer and the
-preprocessing. So a row is never used for anything else, and what is not there yet is all that is computed.
+What a row was made from is its key: the bytes of the image, and, for the whole store, the network, its weights, the
+layer and the preprocessing. So a row is never used for anything else, and what is not there yet is all that is
+computed.
 """
 
 import errno
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from saccade.errors import SaccadeError
 
@@ -18,7 +20,7 @@ KEY, CHECK = 16, 8  # bytes
 
 
 class FeatureStore:
-    """Rows of float16 by their keys, in a folder that several runs may share.
+    """Rows of float16 by their keys, in a folder that several runs may share, at the same time too.
 
         features   the rows, one after the other, memory-mapped when they are read
         index      for each row its key and a checksum
@@ -33,13 +35,16 @@ class FeatureStore:
         self.folder, self.width = folder, width
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name in ("features", "index"):
+            for name in ("features", "index", "lock"):
                 (folder / name).touch()
         except OSError as error:
             raise _unwritable(folder, error) from None
-        self._places, self.lost = self._read_index()
-        if self.lost:
-            self._mend()
+        # What another process has written half must not be taken for what was lost, nor written over.
+        self._lock = FileLock(folder / "lock")
+        with self._lock:
+            self._places, self.lost = self._read_index()
+            if self.lost:
+                self._mend()
 
     def _mend(self) -> None:
         """Write the store anew, without what is lost."""
@@ -68,11 +73,12 @@ class FeatureStore:
         entries = b"".join(key + _checksum(row) for key, row in zip(keys, rows, strict=True))
         paths = [(self.folder / "features", 2 * self.width), (self.folder / "index", KEY + CHECK)]
         try:
-            # What only one of the two files has is of no use, and is written over.
-            whole = min(path.stat().st_size // unit for path, unit in paths)
-            # The rows first: an index that is behind only means that some are computed again.
-            for (path, unit), content in zip(paths, (rows.tobytes(), entries), strict=True):
-                _write_at(path, whole * unit, content)
+            with self._lock:
+                # What only one of the two files has is of no use, and is written over.
+                whole = min(path.stat().st_size // unit for path, unit in paths)
+                # The rows first: an index that is behind only means that some are computed again.
+                for (path, unit), content in zip(paths, (rows.tobytes(), entries), strict=True):
+                    _write_at(path, whole * unit, content)
         except OSError as error:
             raise _unwritable(self.folder, error) from None
         self._places |= {key: whole + n for n, key in enumerate(keys)}

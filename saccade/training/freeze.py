@@ -82,9 +82,10 @@ def plan(stages: Mapping[str, int], adapt: str, config: Config, norms: Set[str] 
         raise UsageError(f"frozen={config.frozen} of {last + 1} stages would leave none to learn; choose fewer")
     begins = {name: float(config.warm_start + config.unfreeze * (last - stage)) for name, stage in stages.items()}
     begins |= dict.fromkeys(never, math.inf)
-    if config.unfreeze and max(begin for begin in begins.values() if begin < math.inf) >= config.epochs:
+    finest = max((begin for begin in begins.values() if begin < math.inf), default=0.0)
+    if config.unfreeze and finest >= config.epochs:
         raise UsageError(
             f"with warm_start={config.warm_start} and unfreeze={config.unfreeze} the finest of {last + 1} stages "
-            f"would begin to learn after {max(begins.values()):g} of {config.epochs} epochs; choose smaller ones"
+            f"would begin to learn after {finest:g} of {config.epochs} epochs; choose smaller ones"
         )
     return Freeze(begins, keep)
