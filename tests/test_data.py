@@ -6,6 +6,7 @@ import shutil
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from saccade.data.formats.idx import read_array
 from saccade.data.hold_out import held_out, hold_out
 from saccade.data.looks import broken_images
 from saccade.data.source import Source, Split, read
+from saccade.data.targets import truth_of
 from saccade.errors import UsageError
+from saccade.geometry.masks import runs_of
 
 Make = Callable[..., Path]
 
@@ -85,11 +88,29 @@ def test_folders_of_splits(tmp_path: Path, class_folders: Make, folders: tuple[s
         assert all(id.startswith(f"{folder}/") for id in split.ids)
 
 
+def test_runs_of_an_image_of_another_size_are_refused() -> None:
+    """As after a turn by EXIF that the mask does not know of; an error in words, not a traceback."""
+    scenes = read("scenes-64").splits["train"].take([0])
+    assert scenes.objects is not None
+    things = truth_of(scenes, 0, (64, 64), "objects")
+    runs = tuple(runs_of(mask, (64, 64)) for mask in things.masks)
+    odd = replace(scenes, objects=[replace(things, masks=runs)])  # pyright: ignore[reportArgumentType]
+    assert truth_of(odd, 0, (64, 64), "objects").size == (64, 64)
+    with pytest.raises(DataError, match=r"a mask is of 64 x 64 pixels .* but the image has 64 x 80"):
+        truth_of(odd, 0, (64, 80), "objects")
+
+
 def test_a_class_may_be_called_test(tmp_path: Path, class_folders: Make) -> None:
     """Without "train" beside it, and with other folders, it is a class like any other."""
     source = read(class_folders(tmp_path, {"test": 1, "cats": 1, "val": 1}))
     assert list(source.splits) == ["all"]
     assert source.classes == ("cats", "test", "val")
+
+
+def test_a_class_may_be_called_train(tmp_path: Path, class_folders: Make) -> None:
+    """Where it holds images and no folders, beside other classes."""
+    source = read(class_folders(tmp_path, {"car": 1, "train": 2, "bus": 1}))
+    assert (list(source.splits), source.classes) == (["all"], ("bus", "car", "train"))
 
 
 def test_folders_beside_train_are_noted(tmp_path: Path, class_folders: Make) -> None:

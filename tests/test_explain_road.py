@@ -4,12 +4,14 @@ import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from typer.testing import CliRunner
 
 import saccade
@@ -28,6 +30,7 @@ from saccade.models import create_model, create_task
 from saccade.predict import Predictor
 from saccade.recipes import explain as verb
 from saccade.recipes.explain_data import PATCH, _cut, look_through
+from saccade.recipes.explain_faithfulness import asked_of
 from saccade.recipes.explain_methods import METHODS, answer
 from saccade.recipes.explain_pictures import ATTRIBUTIONS, of_image
 from saccade.recipes.explain_question import Asked, ask
@@ -330,6 +333,23 @@ def test_a_question_leaves_the_network_as_it_was(classifier: Predictor) -> None:
     assert all(value.equal(before[key]) for key, value in classifier.model.state_dict().items())
     np.testing.assert_array_equal(classifier(picture()).probabilities, said)
     assert not any(module._forward_hooks for module in classifier.model.modules())
+
+
+def test_what_is_forgotten_first_is_what_the_score_hangs_on() -> None:
+    """Of the class of a box not the layer that moves boxes, which runs last; of a unit not the classifier."""
+    detector = create_model("fasterrcnn_fpn", 3, backbone="resnet18", width=16, hidden=16).eval()
+    box, inputs = torch.tensor([4.0, 4, 40, 40]), torch.randn(1, 3, 64, 64)
+    of_box: Any = SimpleNamespace(
+        model=detector, inputs=inputs, of_model=lambda model: lambda images: model.box_logit(images, box, 1)
+    )
+    order = ["backbone.body.conv1", "roi_heads.box_head.fc7", "roi_heads.box_predictor.cls_score"]
+    assert asked_of(of_box, [*order, "roi_heads.box_predictor.bbox_pred"]) == order
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+    net(inputs)
+    of_unit: Any = SimpleNamespace(
+        model=net, inputs=inputs, of_model=lambda model: lambda images: model[0](images)[:, 1].sum((1, 2))
+    )
+    assert asked_of(of_unit, ["0", "1", "2", "3"]) == ["0"]
 
 
 def test_faithfulness_puts_every_method_into_one_table(classifier: Predictor) -> None:

@@ -148,6 +148,14 @@ def test_layouts(tmp_path, paint, images, labels, split, end):
     np.testing.assert_array_equal(maps_of(source, split)[0].labels[:, 0], rows(0, 1))
 
 
+def test_what_a_system_leaves_beside_the_splits_does_not_mix_them(tmp_path, paint):
+    for name in ("train", "val"):
+        paint(tmp_path / "images" / name / "a.jpg", len(name))
+        save(tmp_path / "masks" / name / "a.png", rows(0, 1))
+    (tmp_path / "images" / "README.txt").write_text("x")
+    assert set(read(tmp_path).splits) == {"train", "val"}
+
+
 def test_folders_in_folders(make):
     source = read(make({"x/a": rows(0), "y/a": rows(1)}))
     assert source.splits["all"].ids == ["x/a.jpg", "y/a.jpg"]

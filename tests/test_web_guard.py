@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def keys(tmp_path: Path) -> tuple[Keys, dict[str, str]]:
     file = tmp_path / "keys"
-    own = {name: add_key(file, name) for name in ("laptop", "robot")}
+    own = {"laptop": add_key(file, "Büro"), "robot": add_key(file, "robot")}  # a name need not be ASCII
     return Keys(file), own
 
 

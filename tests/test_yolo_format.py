@@ -381,6 +381,23 @@ def test_folders_that_are_no_splits_are_said(tmp_path, paint):
     assert source.notes[0].startswith(f"holdout in {tmp_path / 'images'} are no splits that are known")
 
 
+def test_what_a_system_leaves_beside_the_splits_does_not_mix_them(tmp_path, paint):
+    for name in ("train", "val"):
+        paint(tmp_path / "images" / name / "a.png", len(name))
+        (tmp_path / "labels" / name).mkdir(parents=True)
+        (tmp_path / "labels" / name / "a.txt").write_text("0 .5 .5 1 1\n")
+    (tmp_path / "images" / "Thumbs.db").write_bytes(b"x")
+    assert set(read(tmp_path).splits) == {"train", "val"}
+    paint(tmp_path / "images" / "b.png", 7)
+    assert list(read(tmp_path).splits) == ["all"], "an image there is of no split"
+
+
+def test_the_notes_of_label_studio_are_no_coco_file(make, tmp_path):
+    path = make({"train/a": "0 .5 .5 1 1\n"})
+    (path / "notes.json").write_text('{"categories": [{"id": 0, "name": "cat"}], "info": {"year": 2024}}')
+    assert read_any(path).format == yolo.NAME
+
+
 def test_labels_among_the_images(make, tmp_path, paint):
     """As labelImg leaves them."""
     paint(tmp_path / "set" / "a.png", 1)

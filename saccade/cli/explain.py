@@ -55,13 +55,13 @@ def explain(
     from saccade.cli.options import read_settings
     from saccade.cli.printing import print_json
     from saccade.errors import UsageError
-    from saccade.predict import load
+    from saccade.predict import load, weights_for
     from saccade.recipes import explain as recipe
     from saccade.recipes.explain_question import Asked, ask
 
     options = read_settings(None, settings or [])
     check_writable(out)
-    predictor = load(run, weights=weights)
+    predictor = load(run, weights=weights_for(run, weights) if beside else weights)
     stem = Path(image).stem if image else predictor.card.model
     if method is None:
         if image is None:

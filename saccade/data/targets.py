@@ -13,7 +13,7 @@ from saccade.data.decode import ArrayPicture, FilePicture
 from saccade.data.findings import DataError
 from saccade.data.source import Split, labels_of
 from saccade.geometry import boxes as geometry
-from saccade.geometry.masks import box
+from saccade.geometry.masks import Runs, box
 from saccade.geometry.view import Size
 from saccade.structures import ColourMap, Instances, Known, LabelMap
 
@@ -40,7 +40,14 @@ def truth_of(split: Split, index: int, size: Size, known: Known) -> Any:
             "this data does not say where things are, which detection needs: "
             "it takes COCO, Pascal VOC or YOLO annotations, or a table of boxes"
         )
-    return replace(split.objects[index], size=size)
+    things = split.objects[index]
+    for mask in things.masks or ():
+        if isinstance(mask, Runs) and tuple(mask.size) != tuple(size):
+            raise DataError(
+                f"{split.ids[index]}: a mask is of {mask.size[0]} x {mask.size[1]} pixels (height x width), but the "
+                f"image has {size[0]} x {size[1]}; was it turned after it was marked? saccade check says more"
+            )
+    return replace(things, size=size)
 
 
 def _map_of(split: Split, index: int, size: Size) -> LabelMap:

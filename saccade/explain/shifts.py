@@ -1,10 +1,11 @@
 """Shifts: how the maps of each layer answer when the image is moved, turned or scaled.
 
-Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.1, figure 5: features of
-an image and of its moved copy, compared layer by layer. Two things are told apart. A layer is invariant when its
-answer stays what it was; it is equivariant when the answer moves with the image (Lenc and Vedaldi, "Understanding image
-representations by measuring their equivariance and equivalence", CVPR 2015). A convolution is equivariant; pooling and
-striding give up the position within a stride; averaging over all places makes what is left invariant.
+Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901, section 4, figure 5:
+features of an image and of its moved copy, compared layer by layer. Two things are told apart. A layer is invariant
+when its answer stays what it was; it is equivariant when the answer moves with the image (Lenc and Vedaldi,
+"Understanding image representations by measuring their equivariance and equivalence", CVPR 2015). A convolution is
+equivariant; pooling and striding give up the position within a stride; averaging over all places makes what is left
+invariant.
 """
 
 import math

@@ -1,7 +1,7 @@
 """SmoothGrad: the gradient, averaged over copies of the image with noise, so that what flickers cancels out.
 
-Smilkov, Thorat, Kim, Viegas and Wattenberg, "SmoothGrad: removing noise by adding noise", 2017, section 3; noise of 10
-to 20 percent of the range of the image, fifty copies (section 3.2).
+Smilkov, Thorat, Kim, Viegas and Wattenberg, "SmoothGrad: removing noise by adding noise", 2017, section 2.2; noise of
+10 to 20 percent of the range of the image, fifty copies (section 3.2).
 """
 
 import torch

@@ -72,6 +72,8 @@ _OTHERS: dict[Any, str] = {
     F.logsigmoid: "log sigmoid",
     torch.tanh: "tanh",
     Tensor.tanh: "tanh",
+    torch.tanh_: "tanh",
+    Tensor.tanh_: "tanh",
     F.tanh: "tanh",
 }
 

@@ -86,7 +86,7 @@ def explain(
         raise UsageError(f"data is where neighbours are looked for; {method} takes none")
     if beside and method not in OF_NETWORKS:
         raise UsageError(f"only filters of several networks are shown beside each other; {method} takes one network")
-    predictor = _loaded(run, weights)
+    predictor = _loaded(run, weights_for(run, weights) if beside else weights)
     if method in METHODS:
         if image is None or isinstance(image, Split):
             raise UsageError(f"{method} looks at one image: name it")

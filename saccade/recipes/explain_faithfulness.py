@@ -1,6 +1,7 @@
 """Whether the pictures of one image are true: what the score loses with the pixels they name, and what is left of them
 when the network forgets."""
 
+import copy
 from typing import Any
 
 import torch
@@ -85,7 +86,7 @@ def _forgotten(question: Question, names: list[str]) -> dict[str, tuple[float, f
     quick = [name for name in names if name not in ("occlusion", "smoothgrad", "integrated_gradients")]
     with torch.no_grad():
         _, calls = watch_all(question.model, lambda: question.score(question.inputs))
-    order = list(dict.fromkeys(call.name for call in calls))
+    order = asked_of(question, list(dict.fromkeys(call.name for call in calls)))
     twins = tests.randomised(question.model, order)
     before = {name: _of_model(question, name, question.model) for name in quick}
     alike: dict[str, list[float]] = {name: [] for name in quick}
@@ -97,6 +98,18 @@ def _forgotten(question: Question, names: list[str]) -> dict[str, tuple[float, f
     if latest is not None:
         _compare(question, quick, before, latest, alike)
     return {name: (values[0], values[-1]) for name, values in alike.items() if values}
+
+
+def asked_of(question: Question, order: list[str]) -> list[str]:
+    """These layers, in the order they run, up to the last whose weights the score hangs on: of a box's class that is
+    not the one that moves boxes, and of a unit not the classifier."""
+    twin = copy.deepcopy(question.model).requires_grad_(True)
+    weights = [(name, own) for name in order for own in twin.get_submodule(name).parameters(recurse=False)]
+    with torch.enable_grad():
+        score = question.of_model(twin)(question.inputs).sum()
+        slopes = torch.autograd.grad(score, [own for _, own in weights], allow_unused=True)
+    told = {name for (name, _), slope in zip(weights, slopes, strict=True) if slope is not None and slope.any()}
+    return order[: max((order.index(name) + 1 for name in told), default=len(order))]
 
 
 def _compare(

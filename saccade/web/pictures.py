@@ -14,7 +14,7 @@ from saccade.web import answers
 from saccade.web.metrics import Metrics
 from saccade.web.models import Served
 from saccade.web.problems import Refusal, refusal_of
-from saccade.web.service import Service, check_methods
+from saccade.web.service import SHOWN, Service, check_methods
 
 FILMS = (b"ftyp", b"\x1aE\xdf\xa3", b"AVI ", b"\x00\x00\x01\xba", b"OggS")  # how films begin, within twelve bytes
 
@@ -30,7 +30,7 @@ def add_pictures(app: FastAPI, service: Service, metrics: Metrics) -> None:
     @app.get("/v1/models", tags=["models"])
     async def models() -> answers.Models:
         """What is served, and how it may be asked."""
-        methods = {name: METHODS[name].trust for name in METHODS if METHODS[name].asks}
+        methods = {name: METHODS[name].trust for name in SHOWN}
         return answers.Models(
             models=[answers.Model(**answers.model_of(served)) for served in service.models],
             methods=methods,

@@ -132,8 +132,12 @@ class Service:
         return await asyncio.wrap_future(pool.submit(call))
 
 
+# What answers a question about one picture by pictures; faithfulness gives a table and curves, for a report.
+SHOWN = tuple(name for name, method in METHODS.items() if method.asks and name != "faithfulness")
+
+
 def check_methods(methods: Sequence[str]) -> None:
-    """Raise UsageError for a method that is none of one picture."""
+    """Raise UsageError for a method that does not answer by pictures about one picture."""
     for method in methods:
-        if method not in METHODS:
-            raise unknown("method", method, METHODS)
+        if method not in SHOWN:
+            raise unknown("method", method, SHOWN)

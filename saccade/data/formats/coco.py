@@ -35,6 +35,7 @@ NAME = "COCO"
 __all__ = ["NAME", "read", "recognises", "write"]
 BEGINNING = 1 << 16  # bytes of a file that are looked at to recognise it
 LIST = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
+OWN_KEY = re.compile(rb'"(images|annotations)"\s*:')
 FIRST_KEY = re.compile(rb'\s*\{\s*"(images|annotations|categories|info|licenses)"\s*:')
 PART = re.compile(r"(?<![a-z])(train(?:ing)?|val(?:id(?:ation)?)?|test)(?![a-z])", re.IGNORECASE)
 MAIN, POSES = "instances_", "person_keypoints_"
@@ -93,6 +94,8 @@ def read(path: Path, findings: Findings) -> Source:
 def _is_coco(file: Path) -> bool:
     with file.open("rb") as opened:
         beginning = opened.read(BEGINNING).removeprefix(b"\xef\xbb\xbf")
+    if len(beginning) < BEGINNING and not OWN_KEY.search(beginning):
+        return False  # other tools list categories too, such as the notes that Label Studio puts beside YOLO's files
     return bool(FIRST_KEY.match(beginning)) or (beginning.lstrip()[:1] == b"{" and bool(LIST.search(beginning)))
 
 

@@ -33,8 +33,10 @@ def read(path: Path, findings: Findings) -> Source:
     doubled = len(parts) < sum(name.lower() in SPLIT_NAMES for name in folders)
     if doubled:
         raise DataError(f"{path} has two folders for the same split among {', '.join(folders)}; keep one of them")
-    if "train" in parts or all(name.lower() in SPLIT_NAMES for name in folders):
-        others = sorted(set(folders) - {part.name for part in parts.values()})
+    others = sorted(set(folders) - {part.name for part in parts.values()})
+    # A class may be called train: then it holds images and no folders, as the other classes do.
+    divided = "train" in parts and (not others or any(_folders(part) for part in parts.values()))
+    if divided or not others:
         if others:
             notes.append(f"folders beside train and val were left out: {', '.join(others)}")
     else:

@@ -110,7 +110,12 @@ def _folders(path: Path) -> dict[str, tuple[Path, Path]]:
     if images and masks:
         if not _holds_images(masks):
             return {}
-        own = {entry.name.lower(): entry for entry in sorted(images.iterdir()) if not entry.name.startswith(".")}
+        # A file that is no image, such as a system leaves, says nothing about how the set is divided.
+        own = {
+            entry.name.lower(): entry
+            for entry in sorted(images.iterdir())
+            if not entry.name.startswith(".") and (entry.is_dir() or entry.name.lower().endswith(SUFFIXES))
+        }
         if own and all(name in SPLIT_NAMES and entry.is_dir() for name, entry in own.items()):
             differ(own)
             return {SPLIT_NAMES[name]: (entry, masks / entry.name) for name, entry in own.items()}

@@ -131,7 +131,12 @@ def _folders(base: Path) -> list[tuple[str, Path]]:
         return [("all", base)]
     if _has_labels(base / "images", base / "labels"):
         with os.scandir(base / "images") as entries:
-            names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+            # A file that is no image, such as a system leaves, says nothing about how the set is divided.
+            names = sorted(
+                entry.name
+                for entry in entries
+                if not entry.name.startswith(".") and (entry.is_dir() or entry.name.lower().endswith(SUFFIXES))
+            )
         if names and all(name.lower() in SPLIT_NAMES for name in names):
             return [(SPLIT_NAMES[name.lower()], base / "images" / name) for name in names]
         return [("all", base / "images")]
