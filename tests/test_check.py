@@ -13,12 +13,14 @@ from PIL import Image
 from sets import HEIGHT, WIDTH, everything
 
 from saccade.data.check import check
+from saccade.data.decode import _upright
 from saccade.data.findings import DataError
 from saccade.data.label_maps import LabelMaps
 from saccade.data.near_copies import fingerprint, near_copies
 from saccade.data.objects import PackedMasks
-from saccade.data.repair import repair
+from saccade.data.repair import QUARTER, repair
 from saccade.data.source import Source, Split, read
+from saccade.errors import UsageError
 from saccade.geometry.masks import Polygon, bitmap
 from saccade.geometry.outlines import clipped
 from saccade.recipes.check import check as run_check
@@ -261,6 +263,42 @@ def test_an_annotation_drawn_before_exif_turned_the_image(tmp_path: Path) -> Non
     by_hand = [[HEIGHT - y1, x0, HEIGHT - y0, x1] for x0, y0, x1, y1 in before.boxes.tolist()]
     assert mended.boxes.tolist() == by_hand
     assert check(repaired).findings == []
+
+
+@pytest.mark.parametrize("orientation", QUARTER)
+def test_where_a_pixel_goes_when_exif_turns_it(orientation: int) -> None:
+    """Against what the decoder does with the pixels, mirrored ones too."""
+    for row, column in ((0, 0), (1, 4), (2, 3)):
+        stored = np.zeros((3, 5, 1), dtype=np.uint8)
+        stored[row, column] = 1
+        down, across, _ = np.argwhere(_upright(stored, orientation))[0]
+        a, b, c, d, e, f = QUARTER[orientation](3, 5)
+        x, y = column + 0.5, row + 0.5
+        assert (a * x + b * y + c, d * x + e * y + f) == (across + 0.5, down + 0.5)
+
+
+def test_a_box_swapped_and_outside_is_left_out(tmp_path: Path) -> None:
+    """Put in order and clipped it would have no area."""
+    source = without_maps(everything(tmp_path, images=2))
+    objects = source.splits["train"].objects
+    assert objects is not None
+    boxes = objects.boxes.copy()
+    boxes[0] = [WIDTH + 20, 10, WIDTH + 5, 20]
+    odd = replace(
+        source.splits["train"], objects=replace(objects, boxes=boxes, masks=None, keypoints=None, skeleton=None)
+    )
+    checked = check(source.with_splits({"train": odd}))
+    assert {finding.kind for finding in checked.findings} >= {"swapped corners", "box outside the image"}
+    repaired, _ = repair(checked)
+    assert {finding.kind for finding in check(repaired).findings} & {"degenerate box", "swapped corners"} == set()
+
+
+def test_pairs_are_not_mended(tmp_path: Path) -> None:
+    for folder in ("inputs", "targets"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / folder / "a.png")
+    with pytest.raises(UsageError, match="holds pairs of images, and a copy of such a set cannot be written"):
+        run_check(tmp_path, fix=tmp_path / "fixed")
 
 
 def test_an_annotation_of_another_image(tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def _swapped(objects: Objects) -> Fault:
 
 
 def _outside(objects: Objects, sizes: np.ndarray) -> Fault:
-    x0, y0, x1, y1 = objects.boxes.T
+    # Of a box whose corners are swapped too: put in order, nothing of it would be left in the image.
+    (x0, y0), (x1, y1) = (choose(objects.boxes[:, :2], objects.boxes[:, 2:]).T for choose in (np.minimum, np.maximum))
     height, width = sizes[objects.images].T
     return Fault(
         "box outside the image",

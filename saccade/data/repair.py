@@ -102,7 +102,9 @@ def _turned(split: Split, checked: Checked, name: str, changes: list[Change]) ->
 
 # From stored to upright pixels, by EXIF orientation, for an image of this (height, width).
 QUARTER = {
+    5: lambda height, width: Affine(a=0, b=1, c=0, d=1, e=0, f=0),
     6: lambda height, width: Affine(a=0, b=-1, c=height, d=1, e=0, f=0),
+    7: lambda height, width: Affine(a=0, b=-1, c=height, d=-1, e=0, f=width),
     8: lambda height, width: Affine(a=0, b=1, c=0, d=-1, e=0, f=width),
 }
 

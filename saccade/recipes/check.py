@@ -59,6 +59,8 @@ def check(data: str | Path, out: Path | None = None, fix: Path | None = None) ->
         refuse_filled(fix)  # before all images are looked at, not after
     findings = Findings(strict=False)
     source = read(data, findings)
+    if fix is not None and source.has("targets"):
+        raise UsageError(f"{data} holds pairs of images, and a copy of such a set cannot be written; leave out --fix")
     checked = look_at(source, findings.kept)
     if out is not None:
         write_check_report(out, checked)

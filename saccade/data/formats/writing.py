@@ -25,6 +25,7 @@ KINDS = {
     "objects": ("things in its images", "coco"),
     "label_maps": ("a class for every pixel", "masks"),
 }
+PAIRS = "what each image should become"
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
 LEFT_OUT = {
     "objects": "the boxes, masks and keypoints of {objects} were left out",
@@ -48,7 +49,8 @@ def require(source: Source, kinds: Sequence[str], form: str) -> None:
     has = [kind for kind in KINDS if any(getattr(split, kind) is not None for split in source.splits.values())]
     if not set(has) & set(kinds):
         words = " or ".join(KINDS[kind][0] for kind in kinds)
-        known = " and ".join(KINDS[kind][0] for kind in has) or "nothing"
+        paired = any(split.targets is not None for split in source.splits.values())
+        known = " and ".join(KINDS[kind][0] for kind in has) or (PAIRS if paired else "nothing")
         better = "; choose " + " or ".join(KINDS[kind][1] for kind in has) if has else ""
         raise UsageError(f"{source.name} has {known}, and {form} holds {words}{better}")
 
