@@ -19,7 +19,8 @@ from saccade.explain.integrated_gradients import integrated_gradients
 from saccade.explain.layers import find, watch, watch_all
 from saccade.explain.occlusion import occlusion
 from saccade.explain.saliency import saliency
-from saccade.explain.score import of_activity, of_class, of_unit
+from saccade.explain.score import at_once, of_activity, of_class, of_unit
+from saccade.explain.shifts import shifts
 from saccade.explain.smoothgrad import smoothgrad
 from saccade.models import create_model
 
@@ -177,6 +178,29 @@ def test_a_blurred_square_changes_nothing_on_a_plain_image() -> None:
     assert float(seen.drop().abs().max()) < 1e-2
     grey = occlusion(lambda x: x.flatten(1).sum(1), plain, square=8)
     assert float(grey.drop().min()) == pytest.approx(0.7 * 3 * 64, rel=1e-4)
+
+
+def test_large_images_are_looked_at_few_at_a_time() -> None:
+    small, large = torch.empty(1, 3, 224, 224), torch.empty(1, 3, 2048, 1024)
+    assert [at_once(16, small), at_once(100, small), at_once(16, large)] == [16, 83, 2]
+    assert at_once(16, torch.empty(3, 5000, 5000, device="meta")) == 1
+
+
+def test_smoothgrad_does_not_depend_on_how_many_are_looked_at_together() -> None:
+    score = of_class(Weighted(), 0)
+    one, other = (smoothgrad(score, RAMP, noise=0.2, copies=7, batch_size=size) for size in (3, 7))
+    torch.testing.assert_close(one, other)
+
+
+def test_what_comes_in_from_beyond_the_edge_is_the_fill() -> None:
+    """An image of that colour alone stays as it is, wherever it is moved."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+    grey = torch.tensor([0.5, -1.0, 2.0]).view(1, 3, 1, 1)
+    inputs = grey.expand(1, 3, 24, 24).contiguous()
+    with_it, without = (shifts(model, inputs, ["1"], "translate", [6], fill=fill) for fill in (grey, 0.0))
+    assert with_it.invariance.item() == pytest.approx(1)
+    assert without.invariance.item() < 0.99
 
 
 def test_smoothgrad_without_noise_is_saliency_and_with_it_the_mean() -> None:

@@ -25,6 +25,7 @@ from saccade.data.loader import Dataset, Loader, collate
 from saccade.data.source import read
 from saccade.errors import SaccadeError, UsageError
 from saccade.explain.layers import watch
+from saccade.explain.occlusion import Occlusion
 from saccade.layers.preprocess import Preprocess
 from saccade.models import create_model, create_task
 from saccade.predict import Predictor
@@ -32,7 +33,7 @@ from saccade.recipes import explain as verb
 from saccade.recipes.explain_data import PATCH, _cut, look_through
 from saccade.recipes.explain_faithfulness import asked_of
 from saccade.recipes.explain_methods import METHODS, answer
-from saccade.recipes.explain_pictures import ATTRIBUTIONS, of_image
+from saccade.recipes.explain_pictures import ATTRIBUTIONS, _grown, of_image
 from saccade.recipes.explain_question import Asked, ask
 from saccade.recipes.pointing import peak
 from saccade.structures import Instances, LabelMap, Preprocessing
@@ -333,6 +334,21 @@ def test_a_question_leaves_the_network_as_it_was(classifier: Predictor) -> None:
     assert all(value.equal(before[key]) for key, value in classifier.model.state_dict().items())
     np.testing.assert_array_equal(classifier(picture()).probabilities, said)
     assert not any(module._forward_hooks for module in classifier.model.modules())
+
+
+def test_a_map_of_places_is_drawn_where_the_squares_are() -> None:
+    """Squares of 100 pixels every 50 on 224: their middles are at 50, 100, 150 and, cut off by the edge, 187."""
+    seen = Occlusion(torch.zeros(1), torch.zeros(4, 4, 1), (224, 224), (100, 100), (50, 50))
+    question: Any = SimpleNamespace(image=np.zeros((200, 224, 3), dtype=np.uint8))
+    large = _grown(np.arange(16).reshape(4, 4), seen, question)
+    assert large.shape == (200, 224)
+    assert large[0, [0, 74, 76, 124, 126, 167, 170, 223]].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert large[[74, 76, 199], 0].tolist() == [0, 4, 12]
+
+
+def test_an_image_too_large_to_be_looked_at_as_a_whole_is_not_explained(segmenter: Predictor) -> None:
+    with pytest.raises(UsageError, match=r"sees 2048 x 1056 pixels .* of at most 2,097,152 pixels: give a part"):
+        ask(segmenter, np.zeros((2048, 1056, 3), dtype=np.uint8), Asked())
 
 
 def test_what_is_forgotten_first_is_what_the_score_hangs_on() -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from saccade.errors import UsageError
 from saccade.explain.occlusion import blurred
+from saccade.explain.score import at_once
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +90,7 @@ def _curve(
     rank = rank.view(cells.shape).repeat_interleave(cell, 0).repeat_interleave(cell, 1)
     rank = rank[: values.shape[0], : values.shape[1]][None, None].to(begin.device)
     scores = []
+    batch_size = at_once(batch_size, begin)
     for start in range(0, len(changed), batch_size):
         counts = torch.tensor(changed[start : start + batch_size], device=begin.device).view(-1, 1, 1, 1)
         mixed = torch.where(rank < counts, end, begin).contiguous(memory_format=torch.channels_last)

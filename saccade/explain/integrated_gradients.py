@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from saccade.errors import UsageError
-from saccade.explain.score import Score, gradient
+from saccade.explain.score import Score, at_once, gradient
 from saccade.progress import Progress
 
 
@@ -32,7 +32,7 @@ def integrated_gradients(
     alphas, weights = (
         torch.tensor(values, dtype=inputs.dtype, device=inputs.device) for values in ((places + 1) / 2, weights / 2)
     )
-    means = []
+    means, batch_size = [], at_once(batch_size, inputs)
     with Progress("going from grey to the image", len(inputs) * steps, unit="steps") as progress:
         for image, nothing in zip(inputs, baseline, strict=True):
             total = torch.zeros_like(image)

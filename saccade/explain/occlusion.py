@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.errors import SaccadeError, UsageError
+from saccade.explain.score import at_once
 from saccade.layers.blur import gaussian_blur
 from saccade.progress import Progress
 
@@ -98,7 +99,7 @@ def occlusion(
     counts = [1 + math.ceil((length - side) / step) for length, side, step in zip(size, square, stride, strict=True)]
     places = [(row * stride[0], column * stride[1]) for row in range(counts[0]) for column in range(counts[1])]
     before = _numbers(ask(inputs), 1)
-    after = []
+    after, batch_size = [], at_once(batch_size, inputs)
     with Progress("covering", len(places), unit="places") as progress:
         for start in range(0, len(places), batch_size):
             part = places[start : start + batch_size]

@@ -11,6 +11,7 @@ from saccade.explain.layers import check_map, watch
 
 # Of normalised images [B, C, H, W] float: [B] float.
 Score = Callable[[Tensor], Tensor]
+PIXELS = 1 << 22  # of images that are looked at together: 83 of 224 x 224
 
 
 def of_class(model: nn.Module, label: int) -> Score:
@@ -69,6 +70,11 @@ def _given(model: nn.Module, layer: str, channel: int, place: tuple[int, int] | 
     if not (0 <= place[0] < rows and 0 <= place[1] < columns):
         raise UsageError(f"the maps of layer {layer} have {rows} x {columns} places, and none at {place}")
     return output[:, channel, place[0], place[1], None]
+
+
+def at_once(batch_size: int, inputs: Tensor) -> int:
+    """How many images like these [..., H, W] are looked at together: fewer where they are large, at least one."""
+    return max(1, min(batch_size, PIXELS // max(1, inputs.shape[-2] * inputs.shape[-1])))
 
 
 def gradient(score: Score, inputs: Tensor, way_back: AbstractContextManager[object] | None = None) -> Tensor:

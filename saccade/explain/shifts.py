@@ -51,12 +51,18 @@ class Shifts:
 
 @torch.no_grad()
 def shifts(
-    model: nn.Module, inputs: Tensor, layers: Sequence[str], kind: Kind = "translate", amounts: Sequence[float] = ()
+    model: nn.Module,
+    inputs: Tensor,
+    layers: Sequence[str],
+    kind: Kind = "translate",
+    amounts: Sequence[float] = (),
+    fill: float | Tensor = 0.0,
 ) -> Shifts:
     """Move one image by several amounts and compare what each layer gives.
 
-    inputs   [1, C, H, W] float, normalised; what comes in from beyond the edge is 0
+    inputs   [1, C, H, W] float, normalised
     amounts  of `kind`; empty for the usual ones
+    fill     what comes in from beyond the edge: a normalised value, or one a channel [1, C, 1, 1]
 
     Each map is compared where it can be: what came in from beyond the edge of the map is left out. The mean of each
     channel is taken off first, so that a channel that says the same everywhere counts neither way.
@@ -74,8 +80,8 @@ def shifts(
     same, moved_too = np.zeros((2, len(layers), len(steps)))
     for m, amount in enumerate(track(steps, f"moving the image ({kind})", len(steps), unit="amounts")):
         matrix = _inverse(kind, float(amount), size)
-        copy, _ = _moved(inputs, matrix, Lattice((0.5, 0.5), (1.0, 1.0)))
-        _, found = watch(model, layers, lambda copy=copy: model(copy))
+        copy, _ = _moved(inputs - fill, matrix, Lattice((0.5, 0.5), (1.0, 1.0)))
+        _, found = watch(model, layers, lambda copy=copy: model(copy + fill))
         for n, name in enumerate(layers):
             same[n, m] = _alike(plain[name], found[name], None)
             lattice = lattices[name]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from saccade.errors import UsageError
-from saccade.explain.score import Score, gradient
+from saccade.explain.score import Score, at_once, gradient
 from saccade.progress import Progress
 
 
@@ -27,24 +27,16 @@ def smoothgrad(
         raise UsageError(f"copies must be at least 1, got {copies}")
     if noise < 0:
         raise UsageError(f"noise must be at least 0, got {noise:g}")
-    generator = torch.Generator().manual_seed(seed)
-    draws = [torch.randn(inputs.shape[1:], generator=generator) for _ in range(copies)]
-    means = []
+    means, batch_size = [], at_once(batch_size, inputs)
     with Progress("looking at copies", len(inputs) * copies, unit="copies") as progress:
         for image in inputs:
-            means.append(_mean_gradient(score, image, noise, draws, batch_size, progress))
+            generator = torch.Generator().manual_seed(seed)
+            counts = [min(batch_size, copies - done) for done in range(0, copies, batch_size)]
+            sigma, total = noise * (image.max() - image.min()), torch.zeros_like(image)
+            for count in counts:
+                jitter = torch.stack([torch.randn(image.shape, generator=generator) for _ in range(count)]).to(image)
+                noisy = (image + sigma * jitter).contiguous(memory_format=torch.channels_last)
+                total += gradient(score, noisy).sum(0)
+                progress.advance(count)
+            means.append(total / copies)
     return torch.stack(means).abs().amax(1)
-
-
-def _mean_gradient(
-    score: Score, image: Tensor, noise: float, draws: list[Tensor], batch_size: int, progress: Progress
-) -> Tensor:
-    """[C, H, W] of one image."""
-    sigma = noise * (image.max() - image.min())
-    total = torch.zeros_like(image)
-    for start in range(0, len(draws), batch_size):
-        jitter = torch.stack(draws[start : start + batch_size]).to(image)
-        noisy = (image + sigma * jitter).contiguous(memory_format=torch.channels_last)
-        total += gradient(score, noisy).sum(0)
-        progress.advance(len(jitter))
-    return total / len(draws)

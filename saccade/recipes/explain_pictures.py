@@ -21,6 +21,7 @@ from saccade.explain import shifts as moves
 from saccade.explain import smoothgrad as smooth
 from saccade.explain.fields import fields_of, lattice_of
 from saccade.explain.layers import Call, is_map, watch, watch_all
+from saccade.explain.occlusion import Occlusion
 from saccade.predict import Predictor
 from saccade.recipes.explain_question import Question, of_backbone
 from saccade.report import explain_plots
@@ -228,11 +229,15 @@ def show_occlusion(
     what = "probability" if label is not None else "score"
     # A probability is dark at 0; a score has no such end, and is drawn from its least to its most.
     after = after if label is not None else after - after.min()
-    tiles.append(Tile(_grown(heat(after, share=1.0), question), f"{what} of what is explained", f"with {square_words}"))
+    tiles.append(
+        Tile(_grown(heat(after, share=1.0), seen, question), f"{what} of what is explained", f"with {square_words}")
+    )
     if label is not None:
-        tiles.append(_most_probable(question, seen.after[..., :-1].numpy()))
+        tiles.append(_most_probable(question, seen))
     activity = seen.after[..., -1].numpy()
-    tiles.append(Tile(_grown(heat(activity, share=1.0), question), f"activity of channel {channel}", f"of {layer}"))
+    tiles.append(
+        Tile(_grown(heat(activity, share=1.0), seen, question), f"activity of channel {channel}", f"of {layer}")
+    )
     return Explained("occlusion", question.words, tiles, trust, of_image(question, drop[label or 0]))
 
 
@@ -251,23 +256,28 @@ def features_layer(predictor: Predictor, inputs: Tensor) -> str:
     return min(reversed(fit), key=lambda call: call.output.shape[2:].numel()).name
 
 
-def _grown(picture: np.ndarray, question: Question) -> np.ndarray:
-    """A map of a few places as large as the image; what lies beyond it is cut off."""
-    height, width = question.inputs.shape[2:]
-    grown = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
-    return grown[: question.image.shape[0], : question.image.shape[1]]
+def _grown(picture: np.ndarray, seen: Occlusion, question: Question) -> np.ndarray:
+    """A map [R, S] or [R, S, 3] of the places of a square as large as the image: every pixel has that of the square
+    whose middle is nearest. What lies beyond the image is cut off."""
+    nearest = []
+    for length, side, step, count in zip(seen.size, seen.square, seen.stride, picture.shape[:2], strict=True):
+        first = step * np.arange(count)
+        middles = (first + np.minimum(first + side, length)) / 2  # the last may be cut off by the edge
+        nearest.append(np.abs(np.arange(length)[:, None] + 0.5 - middles).argmin(1))
+    rows, columns = nearest
+    return picture[rows[: question.image.shape[0]]][:, columns[: question.image.shape[1]]]
 
 
-def _most_probable(question: Question, after: np.ndarray) -> Tile:
-    """Which class is the most probable with the square at each place, [R, S, K]."""
-    best = after.argmax(2)
+def _most_probable(question: Question, seen: Occlusion) -> Tile:
+    """Which class is the most probable with the square at each place."""
+    best = seen.after[..., :-1].numpy().argmax(2)
     found, counts = np.unique(best, return_counts=True)
     kept = found[np.argsort(-counts, kind="stable")][:MOST_CLASSES]
     labels = np.full(best.shape, len(kept), dtype=np.uint8)
     for n, label in enumerate(kept):
         labels[best == label] = n
     names = (*(question.predictor.card.classes[label] for label in kept), "others")
-    large = _grown(labels, question)
+    large = _grown(labels, seen, question)
     ground = np.full((*large.shape, 3), 255, dtype=np.uint8)
     return Tile(draw(ground, LabelMap(large, names), names), "the most probable class", "with the square there")
 
@@ -286,7 +296,7 @@ def show_shifts(question: Question, trust: str, kind: str | None = None, layers:
     blocks: list[Block] = []
     along = {"translate": "pixels to the right", "rotate": "degrees", "scale": "times as large"}
     for own in [kind] if kind else list(moves.AMOUNTS):
-        found = moves.shifts(question.model, question.inputs, names, own)  # pyright: ignore[reportArgumentType]
+        found = moves.shifts(question.model, question.inputs, names, own, fill=question.grey)  # pyright: ignore[reportArgumentType]
         panels = {
             f"{own}: {title}": dict(zip(found.layers, values, strict=True))
             for title, values in (("moves with the image", found.equivariance), ("stays as it was", found.invariance))

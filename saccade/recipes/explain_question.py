@@ -22,7 +22,9 @@ from saccade.tasks.contract import OnBackbone, label_of
 from saccade.tasks.detect.faster_rcnn import FasterRCNN
 from saccade.tasks.detect.task import Aim
 from saccade.tasks.segment.task import Pixel
+from saccade.tasks.segment.tiles import TILE
 
+MOST_PIXELS = 2 * TILE**2  # more than that is not looked at as a whole anywhere
 BOX = (255, 176, 0)  # how the thing or the pixel that is asked about is marked
 
 
@@ -129,6 +131,11 @@ def ask(predictor: Predictor, picture: Pictured | Sample, asked: Asked, about_an
     batch = collate([sample], predictor.card.preprocessing).to(predictor.device)
     with torch.no_grad():
         inputs = predictor.preprocess(batch.images).contiguous(memory_format=torch.channels_last)
+        if about_answer and inputs.shape[2] * inputs.shape[3] > MOST_PIXELS:
+            raise UsageError(
+                f"the network sees {inputs.shape[2]} x {inputs.shape[3]} pixels of this image; to be explained it is "
+                f"looked at as a whole, of at most {MOST_PIXELS:,} pixels: give a part of it, or make it smaller"
+            )
         said = predictor.task.predict(predictor.model, predictor.preprocess, batch)[0]
     if not about_answer:
         return Question(predictor, pixels, inputs, view, said, None, "the image", "the image", _nothing, _nothing)
