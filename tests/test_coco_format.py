@@ -77,6 +77,15 @@ def put(tmp_path: Path, paint: Callable[..., Path]) -> Callable[[Any], Path]:
     return write
 
 
+def test_what_is_passed_over_is_said_though_it_holds_tables(put: Callable[[Any], Path]) -> None:
+    """As CVAT's attributes, and behind a long list of points."""
+    content = small()
+    content["annotations"][0] |= {"attributes": {"occluded": False}, "caption": "x"}
+    content["annotations"][0]["segmentation"] = [[1.5, 2] * 1500 + [11.5, 2, 11.5, 7.25]]
+    (note,) = coco.read(put(content), Findings()).notes
+    assert note.startswith("'attributes', 'caption' of every annotation in ") and note.endswith(" were passed over")
+
+
 def test_the_official_annotations_are_what_pycocotools_makes_of_them(shared: Path) -> None:
     file = shared / "data/coco-eval/dataset/cocoapi/instances_val2014_100.json"
     index, theirs = coco_json.index(file, Findings()), official(file)

@@ -74,7 +74,7 @@ def test_bccd(shared):
     first = source.splits["train"]
     assert first.ids[0] == "BloodImage_00001.jpg"
     assert first.objects[0].boxes[0].tolist() == [68, 315, 286, 480]
-    assert source.notes == ("1131 objects are marked as truncated or occluded, which was passed over",)
+    assert source.notes == ("1,131 objects are marked as truncated, occluded or by a pose, which was passed over",)
 
 
 def test_official_coordinates_count_from_one_and_others_do_not(kit):
@@ -399,6 +399,29 @@ def test_broken_label_maps(kit, content, words):
         read(path)
     assert "labelmap.txt" in str(caught.value)
     assert words in str(caught.value)
+
+
+def test_label_maps_in_the_colours_of_a_table(kit):
+    """As CVAT writes them; where the table is there and the maps are grey, its lines count from 0."""
+    path = kit({"a": xml(thing())})
+    (path / "SegmentationClass").mkdir()
+    (path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:250,50,83::\n")
+    pixels = np.zeros((20, 24, 3), dtype=np.uint8)
+    pixels[:5], pixels[5] = (250, 50, 83), (224, 224, 192)
+    wanted = np.zeros((20, 24), dtype=np.uint8)
+    wanted[:5], wanted[5] = 1, VOID
+    for content in (pixels, wanted):
+        (path / "SegmentationClass" / "a.png").write_bytes(png(content))
+        maps = next(iter(read(path).splits.values())).label_maps
+        assert maps is not None and maps.classes == ("background", "cat")
+        assert np.array_equal(maps[0].labels, wanted)
+
+
+def test_poses_are_passed_over_and_said(kit):
+    odd = thing().replace("</name>", "</name><pose>Left</pose>")
+    assert read(kit({"a": xml(thing(), odd)})).notes == (
+        "1 object is marked as truncated, occluded or by a pose, which was passed over",
+    )
 
 
 def test_a_kit_without_images(tmp_path):

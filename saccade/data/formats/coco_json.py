@@ -5,6 +5,7 @@ of a megabyte, and each is decoded and packed. A piece with something wrong in i
 annotation, so that the error names the one.
 """
 
+import json
 import mmap
 import re
 from array import array
@@ -26,6 +27,7 @@ from saccade.data.objects import Objects
 from saccade.structures import Skeleton
 
 ANNOTATION, ANNOTATIONS = msgspec.json.Decoder(Annotation), msgspec.json.Decoder(list[Annotation])
+BEGINNING = 1 << 16  # bytes of a list in which its first entry is looked for
 PIECE = 1 << 20  # bytes of JSON that are decoded at a time
 BETWEEN = re.compile(rb"\}\s*,\s*(?=\{)")
 SILENT = {"num_keypoints", "ignore"}  # what says nothing more than other fields do
@@ -190,10 +192,11 @@ class Document:
 
     def _note_others(self, raw: Raw, kind: type[Struct], what: str) -> None:
         """Say which fields of a list are not read, by its first entry."""
-        first = re.match(rb"\[\s*(\{[^{}]*\})", memoryview(raw)[:4096])
+        text = bytes(memoryview(raw)[:BEGINNING]).decode("utf-8", "replace")
+        begin = re.match(r"\[\s*(?=\{)", text)
         try:
-            entry = msgspec.json.decode(first[1]) if first else {}
-        except (msgspec.DecodeError, UnicodeDecodeError):  # who reads the entry says so
+            entry = json.JSONDecoder().raw_decode(text, begin.end())[0] if begin else {}
+        except (ValueError, RecursionError):  # who reads the entry says so
             return
         if others := sorted(entry.keys() - {field.name for field in msgspec.structs.fields(kind)} - SILENT):
             self.notes.append(f"{', '.join(map(short, others))} of every {what} in {self.file} were passed over")

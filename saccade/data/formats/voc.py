@@ -43,6 +43,7 @@ from saccade.data.source import Source, Split
 from saccade.geometry.masks import Mask, Polygon
 from saccade.progress import track
 from saccade.structures import VOID
+from saccade.wording import counted
 
 NAME = "Pascal VOC"
 __all__ = ["NAME", "read", "recognises", "write"]
@@ -50,6 +51,7 @@ CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
+VOC_BORDER = 0xE0E0C0  # the colour of what nobody says anything about
 COLOUR_LINE = re.compile(r"(.+):(\d{1,3}),(\d{1,3}),(\d{1,3}):[^:]*:[^:]*")
 
 
@@ -83,7 +85,9 @@ def read(path: Path, findings: Findings) -> Source:
     if passed_over := sum(entry.annotation.passed_over for entry in listed):
         notes.append(f"the polygons or parts of {passed_over} objects were left out; only their boxes were read")
     if poses := sum(entry.annotation.poses for entry in listed):
-        notes.append(f"{poses} objects are marked as truncated or occluded, which was passed over")
+        notes.append(
+            f"{counted(poses, 'object is', 'objects are')} marked as truncated, occluded or by a pose, which was passed over"
+        )
     found = {name for entry in listed for name in entry.annotation.names}
     classes = _listed_classes(layout.root, found) or tuple(sorted(found))
     has_masks = has_objects and _complete(layout, "SegmentationObject", listed, notes)
@@ -228,10 +232,24 @@ def _split(
     if maps is not None:
         classes, colours = maps
         files = [layout.root / "SegmentationClass" / f"{entry.stem}.png" for entry in entries]
-        coding = {label: label for label in range(len(classes))} | {VOID: VOID}
-        label_maps = LabelMaps(files, classes, coding, colours=colours)
+        coloured = (layout.root / "labelmap.txt").is_file() and _is_coloured(files[0])
+        if coloured:  # as CVAT writes them: each class in the colour that labelmap.txt gives it
+            red, green, blue = colours.astype(int).T
+            coding = {VOC_BORDER: VOID} | {int(value): n for n, value in enumerate(red << 16 | green << 8 | blue)}
+        else:
+            coding = {label: label for label in range(len(classes))} | {VOID: VOID}
+        label_maps = LabelMaps(files, classes, coding, coloured, colours)
     ids = [f"{entry.stem}{entry.image.suffix}" for entry in entries]
     return Split([entry.image for entry in entries], ids, objects=objects, label_maps=label_maps)
+
+
+def _is_coloured(file: Path) -> bool:
+    """Whether the pixels of an image are colours; who reads it says what else is wrong with it."""
+    try:
+        with Image.open(file) as image:
+            return image.mode in ("RGB", "RGBA")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def write(source: Source, out: Path) -> list[str]:

@@ -30,7 +30,7 @@ class Annotation:
     boxes        [xmin, ymin, xmax, ymax] each, continuous pixels
     ids          the place of each object in the file, from 1 on
     passed_over  how many objects have polygons or parts
-    poses        how many are said to be truncated or occluded
+    poses        how many are said to be truncated or occluded, or from where they are seen
     """
 
     file: Path
@@ -79,7 +79,8 @@ def read_annotation(file: Path, findings: Findings) -> Annotation:
         found.difficult.append(difficult)
         found.ids.append(number)
         found.passed_over += element.find("polygon") is not None or element.find("part") is not None
-        found.poses += any(element.findtext(tag, "0").strip().lower() in YES for tag in ("truncated", "occluded"))
+        cut = any(element.findtext(tag, "0").strip().lower() in YES for tag in ("truncated", "occluded"))
+        found.poses += cut or element.findtext("pose", "").strip().lower() not in ("", "unspecified")
     return found
 
 
