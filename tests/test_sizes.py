@@ -53,3 +53,19 @@ def test_what_is_no_image_has_no_size(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("text.png", "empty.png", "cut.png", "gone.png")]
     assert upright_sizes(paths).tolist() == [[0, 0]] * 4
     assert upright_sizes([]).shape == (0, 2)
+
+
+@pytest.mark.parametrize("kind", ["ImageMagick's", "XMP"])
+def test_a_png_that_says_in_a_text_how_it_lies(kind: str, tmp_path: Path) -> None:
+    """Both readers of a file must see it alike, or boxes are scaled by sides that are exchanged."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    about = PngImagePlugin.PngInfo()
+    if kind == "XMP":
+        xmp = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6"/></x:xmpmeta>'
+        about.add_itxt("XML:com.adobe.xmp", xmp)
+    else:
+        content = b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")
+        about.add_text("Raw profile type exif", f"\nexif\n{len(content)}\n{content.hex()}\n")
+    Image.new("RGB", (33, 20)).save(tmp_path / "a.png", pnginfo=about)
+    assert upright_size(tmp_path / "a.png") == FilePicture(tmp_path / "a.png").size == (33, 20)

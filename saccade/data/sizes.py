@@ -34,12 +34,16 @@ def upright_size(path: Path | IO[bytes]) -> tuple[int, int]:
 
 
 def _has_exif(file: IO[bytes] | None) -> bool:
-    """Whether a PNG file has a chunk of EXIF, wherever it stands; the file is left where it was."""
+    """Whether a PNG file may say how it lies, wherever that stands: in a chunk of EXIF, or in a text that begins as
+    ImageMagick and XMP begin theirs. The file is left where it was."""
     if file is None:
         return True
-    before = file.tell()
+    before, found = file.tell(), False
     file.seek(8)
-    while len(head := file.read(8)) == 8 and head[4:] not in (b"eXIf", b"IEND"):
-        file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    while not found and len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+        length = int.from_bytes(head[:4], "big")
+        begin = file.read(min(length, 17)) if head[4:] in (b"tEXt", b"zTXt", b"iTXt") else b""
+        found = head[4:] == b"eXIf" or begin.startswith((b"Raw profile type ", b"XML:com.adobe.xmp"))
+        file.seek(length - len(begin) + 4, os.SEEK_CUR)
     file.seek(before)
-    return head[4:] == b"eXIf"
+    return found

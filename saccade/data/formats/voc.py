@@ -85,9 +85,8 @@ def read(path: Path, findings: Findings) -> Source:
     if passed_over := sum(entry.annotation.passed_over for entry in listed):
         notes.append(f"the polygons or parts of {passed_over} objects were left out; only their boxes were read")
     if poses := sum(entry.annotation.poses for entry in listed):
-        notes.append(
-            f"{counted(poses, 'object is', 'objects are')} marked as truncated, occluded or by a pose, which was passed over"
-        )
+        them = counted(poses, "object is", "objects are")
+        notes.append(f"{them} marked as truncated, occluded or by a pose, which was passed over")
     found = {name for entry in listed for name in entry.annotation.names}
     classes = _listed_classes(layout.root, found) or tuple(sorted(found))
     has_masks = has_objects and _complete(layout, "SegmentationObject", listed, notes)
