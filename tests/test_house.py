@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -27,14 +28,14 @@ MAY_IMPORT = {
     "summary": {"layers"},
     "data": {"structures", "geometry"},
     "metrics": {"structures", "geometry"},
-    "backbones": {"layers", "structures", "geometry"},
+    "backbones": {"layers", "structures"},
     "tasks": {"structures", "geometry", "layers", "metrics", "backbones"},
-    "models": {"structures", "layers", "backbones", "tasks"},
-    "checkpoint": {"structures", "geometry", "layers"},
-    "training": {"structures", "data", "layers", "tasks", "metrics", "checkpoint"},
+    "models": {"structures", "backbones", "tasks"},
+    "checkpoint": {"structures"},
+    "training": {"structures", "data", "layers", "tasks", "checkpoint"},
     "report": {"structures", "geometry", "metrics"},
-    "explain": {"structures", "geometry", "layers", "data", "report", "summary"},
-    "predict": {"structures", "geometry", "layers", "data", "backbones", "tasks", "models", "checkpoint"},
+    "explain": {"layers", "report", "summary"},
+    "predict": {"structures", "layers", "data", "backbones", "tasks", "models", "checkpoint"},
     "recipes": EVERYTHING_BELOW,
     "web": EVERYTHING_BELOW | {"recipes"},
     "cli": EVERYTHING_BELOW | {"recipes", "web"},
@@ -75,6 +76,30 @@ def test_rooms_import_only_whom_they_may() -> None:
     files = [file for file in PACKAGE.rglob("*.py") if imports_of(file)]
     assert len(files) > 30, "found too few files to be checking anything"
     assert violations(MAY_IMPORT) == []
+
+
+def test_nothing_is_allowed_that_nobody_does() -> None:
+    used: dict[str, set[str]] = {}
+    for file in PACKAGE.rglob("*.py"):
+        used.setdefault(room_of(file), set()).update(imports_of(file))
+    strict = [room for room in MAY_IMPORT if room not in ("recipes", "web", "cli", "__main__")]
+    assert {room: MAY_IMPORT[room] - used[room] for room in strict} == {room: set() for room in strict}
+
+
+def test_the_table_is_that_of_the_architecture() -> None:
+    rows = re.findall(r"^\| `([a-z_]+)(?:/|\.py)` \|.*\| ([^|]+) \|$", (ROOT / "ARCHITECTURE.md").read_text(), re.M)
+    told = {room: set(others.split(", ")) for room, others in rows if " " not in others.replace(", ", ",")}
+    own = MAY_IMPORT | {"geometry": {"nothing of ours"}}
+    assert len(told) > 10 and told == {room: own[room] for room in told}
+    assert set(MAY_IMPORT) - {room for room, _ in rows} == {"__main__"}
+
+
+def test_all_files_travel_with_the_package() -> None:
+    """What is no Python is left out of an installation that is not editable, unless it is named."""
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["saccade"]
+    kept = {path for pattern in named for path in PACKAGE.glob(pattern)}
+    files = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert files - kept == set()
 
 
 def test_the_import_test_sees_a_violation() -> None:

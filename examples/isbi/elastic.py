@@ -1,4 +1,4 @@
-"""What elastic deformation brings: a U-Net on ISBI 2012 with it and without, at equal time, three seeds each.
+"""What elastic deformation brings: a U-Net on ISBI 2012 with it and without, of as many epochs, three seeds each.
 
     python examples/isbi/elastic.py isbi/ runs/elastic
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def explain(
     run: Annotated[str, typer.Argument(help="A run directory; with --weights a name that `saccade models` lists.")],
     image: Annotated[
-        str | None, typer.Argument(help="A picture; for top_patches and embedding_map a data set; for filters nothing.")
+        str | None,
+        typer.Argument(help="A picture; for top_patches, pointing and embedding_map a data set; for filters nothing."),
     ] = None,
     method: Annotated[
         str | None,

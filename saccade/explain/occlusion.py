@@ -93,9 +93,9 @@ def occlusion(
             f"the image has {size[0]} x {size[1]} pixels, as the network sees it, and a square of {square[0]} x "
             f"{square[1]} does not go into it; choose a smaller one"
         )
-    cover = blurred(inputs) if isinstance(fill, str) else torch.as_tensor(fill, dtype=inputs.dtype).expand_as(inputs)
     if isinstance(fill, str) and fill != "blur":
         raise UsageError(f'fill is a number, an image, or "blur", got {fill!r}')
+    cover = blurred(inputs) if isinstance(fill, str) else torch.as_tensor(fill, dtype=inputs.dtype).expand_as(inputs)
     counts = [1 + math.ceil((length - side) / step) for length, side, step in zip(size, square, stride, strict=True)]
     places = [(row * stride[0], column * stride[1]) for row in range(counts[0]) for column in range(counts[1])]
     before = _numbers(ask(inputs), 1)

@@ -26,10 +26,11 @@ FIRST_TEST_DIGIT = 1415  # of scikit-learn's order: here the last three forms be
 MOST_DIGITS = 8
 HEIGHTS = (0.12, 0.45)  # of the box around the whole digit, turned as it stands and nothing hidden; of the image's
 DEGREES = 20.0
-MOST_COVERED = 0.3  # of a digit's pixels, by the digits in front of it
 
 INK = 0.4  # a pixel belongs to a digit where its ink, 0 to 1 and smoothly enlarged, is at least so much
-PLANNED_COVER, PLANNING_SIDE = 0.23, 160  # stricter than MOST_COVERED, since pixels differ from size to size
+# Of a digit's pixels at most 0.3 are to be hidden by those in front of it; less is planned, since pixels differ from
+# size to size.
+PLANNED_COVER, PLANNING_SIDE = 0.23, 160
 ROOM = 0.01  # between a digit and the image's edge
 TRIES = 12  # places for one digit, before another is drawn
 CELLS, FINE = 10, 8  # a digit's 8 x 8 pixels with one of margin around, each enlarged so many times
