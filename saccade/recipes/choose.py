@@ -65,14 +65,12 @@ def choose(source: Source, weights: str | Path | None = None, adapt: str | None 
     # Before some are held out, where the set is not divided yet.
     kind = "training images" if "val" in source.splits else "images"
     seen = f"{len(train):,} {kind}, {per_class:,.0f} a class, {side} pixels a side"
-    names = ON_A_GPU if torch.accelerator.is_available() else ON_A_PROCESSOR
-    near = [name for name in names if at_hand(name, "imagenet")]
+    network, near = _start()
     if weights is not None and weights != "imagenet":
         raise UsageError(f"{weights} is a file of one network; say which with --model")
     if adapt == "scratch" or (adapt is None and weights is None and (side < TINY or not near)):
         return Choice(*_from_scratch(adapt, side, is_grey and len(train) < FEW_GLYPHS, seen))
-    if not near and weights is None:
-        raise UsageError(f"{adapt} needs weights to start from, and none are at hand; give --weights imagenet")
+    _check_start(adapt, weights, near)
     few = "are few: a probe does about as well as fine-tuning, in seconds"
     many = "are enough to fine-tune on"
     reason = f"{adapt} was asked for" if adapt else f"these {few if per_class < FEW else many}"
@@ -80,7 +78,23 @@ def choose(source: Source, weights: str | Path | None = None, adapt: str | None 
     if way == "probe" and not adapt and of_steps:
         way, reason = "finetune", f"{reason}; but {of_steps} was given, which a probe has no use for"
     where = "the best of those at hand" if near else "a good start on this machine"
-    return Choice(near[0] if near else names[0], "imagenet", way, f"{seen}: {reason}; its ImageNet weights are {where}")
+    return Choice(network, "imagenet", way, f"{seen}: {reason}; its ImageNet weights are {where}")
+
+
+def _start(without: str | None = None) -> tuple[str, bool]:
+    """The best network to start from whose ImageNet weights are at hand, else the best; and whether they are.
+
+    without  how the names of those begin that will not do
+    """
+    names = ON_A_GPU if torch.accelerator.is_available() else ON_A_PROCESSOR
+    fit = [name for name in names if without is None or not name.startswith(without)]
+    near = [name for name in fit if at_hand(name, "imagenet")]
+    return (near or fit)[0], bool(near)
+
+
+def _check_start(adapt: str | None, weights: str | Path | None, near: bool, fetched: str = "imagenet") -> None:
+    if not near and weights is None:
+        raise UsageError(f"{adapt} needs weights to start from, and none are at hand; give --weights {fetched}")
 
 
 def _detector(
@@ -106,17 +120,14 @@ def _detector(
         why = f"{seen}: its COCO weights know many things already"
         return Choice(published, "coco", adapt or "finetune", why)
     model = "aligned" if one_look else f"{kind}_fpn"
-    names = ON_A_GPU if torch.accelerator.is_available() else ON_A_PROCESSOR
-    near = [name for name in names if at_hand(name, "imagenet")]
+    backbone, near = _start()
     if adapt == "scratch" or (weights is None and not near and adapt is None):
         fetched = "imagenet" if one_look else "coco"
         reason = "scratch was asked for" if adapt else f"no weights are at hand; --weights {fetched} fetches some"
         return Choice(
             model, None, "scratch", f"{seen}: {reason}", {"backbone": "mobilenet_v2" if one_look else "resnet18"}
         )
-    if not near and weights is None:
-        raise UsageError(f"{adapt} needs weights to start from, and none are at hand; give --weights coco or imagenet")
-    backbone = near[0] if near else names[0]
+    _check_start(adapt, weights, near, "coco or imagenet")
     reason = "one look finds them soonest" if one_look else "no COCO weights are at hand"
     why = f"{seen}: {reason}; its backbone starts from ImageNet's weights"
     return Choice(model, "imagenet", adapt or "finetune", why, {"backbone": backbone})
@@ -129,15 +140,12 @@ def _segmenter(train: Split, maps: LabelMaps, weights: str | Path | None, adapt:
         raise UsageError(f"{weights} is a file of one network; say which with --model")
     if adapt == "probe":
         raise UsageError("a probe tells classes of whole images apart, and here pixels are marked; choose finetune")
-    names = ON_A_GPU if torch.accelerator.is_available() else ON_A_PROCESSOR
     # SqueezeNet's filters lose their borders: its maps do not lie on the image.
-    near = [name for name in names if at_hand(name, "imagenet") and not name.startswith("squeezenet")]
+    backbone, near = _start(without="squeezenet")
     if adapt == "scratch" or (weights is None and not near and adapt is None):
         reason = "scratch was asked for" if adapt else "no weights are at hand; --weights imagenet fetches some"
         return Choice("unet", None, "scratch", f"{seen}: {reason}", {"backbone": "resnet18"})
-    if not near and weights is None:
-        raise UsageError(f"{adapt} needs weights to start from, and none are at hand; give --weights imagenet")
-    backbone = near[0] if near else names[0]
+    _check_start(adapt, weights, near)
     why = f"{seen}: a U-Net keeps fine outlines, and its way down starts from ImageNet's weights"
     return Choice("unet", "imagenet", adapt or "finetune", why, {"backbone": backbone})
 
