@@ -186,7 +186,6 @@ def test_keypoints_are_learnt_in_boxes_that_lie_well_enough() -> None:
     truth = things((64, 64), model.finds, [[10.0, 10.0, 30.0, 30.0]])
     truth.keypoints[0, :, :2] = [[12.0, 14.0], [20.0, 20.0], [29.0, 11.0]]  # pyright: ignore[reportOptionalSubscript]
     boxes = torch.tensor([[10.0, 10, 30, 30], [12, 10, 32, 30], [15, 10, 35, 30], [40, 40, 60, 60]])
-    drawn = [Drawn(boxes, torch.tensor([0, 0, 0]))]
     looked_at: list[torch.Tensor] = []
 
     def keypoints(maps: Any, own: Any) -> torch.Tensor:
@@ -195,8 +194,8 @@ def test_keypoints_are_learnt_in_boxes_that_lie_well_enough() -> None:
 
     model.keypoints = keypoints  # pyright: ignore[reportAttributeAccessIssue]
     maps = model.backbone(torch.randn(1, 3, 64, 64))
-    hidden = model.roi_heads.look(maps, [boxes])
-    losses = model.losses_of_boxes(maps, hidden, drawn, [torch.as_tensor(truth.boxes).float()], [truth])
+    drawn = [Drawn(boxes, torch.tensor([0, 0, 0]), model.roi_heads.look(maps, [boxes]))]
+    losses = model.losses_of_boxes(maps, drawn, [torch.as_tensor(truth.boxes).float()], [truth])
     assert looked_at[0].tolist() == boxes[:2].tolist()
     assert losses["keypoints"].item() == pytest.approx(math.log(56 * 56))
     with pytest.raises(UsageError, match=r"overlap must be at least 0\.5"):
@@ -213,17 +212,18 @@ def test_on_one_map_boxes_and_masks_share_what_the_stage_made() -> None:
     both = torch.tensor([[6.0, 6, 30, 40], [41, 10, 60, 30]])
     background = torch.tensor([[70.0, 40, 90, 60], [0, 0, 10, 64], [50, 40, 64, 60]])
     drawn = [
-        Drawn(torch.cat([both, background]), torch.tensor([0, 1])),
-        Drawn(torch.cat([both[[1, 0, 1]], background[:1]]), torch.tensor([1, 0, 1])),
+        (torch.cat([both, background]), torch.tensor([0, 1])),
+        (torch.cat([both[[1, 0, 1]], background[:1]]), torch.tensor([1, 0, 1])),
     ]
     maps = model.backbone(torch.randn(2, 3, 64, 96))
     boxes = [torch.as_tensor(truth.boxes).float() for truth in truths]
 
-    def loss_of(drawn: list[Drawn]) -> float:
-        hidden = model.roi_heads.look(maps, [own.boxes for own in drawn])
-        return model.losses_of_boxes(maps, hidden, drawn, boxes, truths)["masks"].item()
+    def loss_of(chosen: list[tuple[Tensor, Tensor]]) -> float:
+        hidden = model.roi_heads.look(maps, [own for own, _ in chosen]).split([len(own) for own, _ in chosen])
+        drawn = [Drawn(*own, seen) for own, seen in zip(chosen, hidden, strict=True)]
+        return model.losses_of_boxes(maps, drawn, boxes, truths)["masks"].item()
 
-    alone = [Drawn(both[:1], torch.tensor([0])), Drawn(both[[1, 0, 1]], torch.tensor([1, 0, 1]))]
+    alone = [(both[:1], torch.tensor([0])), (both[[1, 0, 1]], torch.tensor([1, 0, 1]))]
     assert loss_of(drawn) == pytest.approx(loss_of(alone), rel=1e-5)
     seen: list[int] = []
     model.trunk.get_submodule("layer4").register_forward_hook(lambda *_: seen.append(1))

@@ -78,10 +78,12 @@ class Drawn(NamedTuple):
 
     boxes    [n, 4] xyxy
     matches  [t] int64: which truth each of the things stands for
+    hidden   [n, width] or [n, width, h, w]: what the box head makes of them
     """
 
     boxes: Tensor
     matches: Tensor
+    hidden: Tensor
 
 
 class FasterRCNN(Detector):
@@ -123,25 +125,20 @@ class FasterRCNN(Detector):
         anchors, logits, deltas = self.rpn(maps, _size_of(inputs))
         boxes = [torch.as_tensor(one.boxes, dtype=torch.float32, device=inputs.device) for one in truths]
         proposals = self.rpn.propose(anchors, logits, deltas, sizes)
-        drawn = [_draw(own, truth, self.sampled) for own, truth in zip(proposals, boxes, strict=True)]
+        chosen = [_draw(own, truth, self.sampled) for own, truth in zip(proposals, boxes, strict=True)]
+        hidden = self.roi_heads.look(maps, [own for own, _ in chosen]).split([len(own) for own, _ in chosen])
+        drawn = [Drawn(*own, seen) for own, seen in zip(chosen, hidden, strict=True)]
         losses = self.rpn.losses(anchors, logits, deltas, boxes)
-        hidden = self.roi_heads.look(maps, [own.boxes for own in drawn])
-        return losses | self.losses_of_boxes(maps, hidden, drawn, boxes, truths)
+        return losses | self.losses_of_boxes(maps, drawn, boxes, truths)
 
     def losses_of_boxes(
-        self,
-        maps: Sequence[Tensor],
-        hidden: Tensor,
-        drawn: Sequence[Drawn],
-        boxes: Sequence[Tensor],
-        truths: Sequence[Instances],
+        self, maps: Sequence[Tensor], drawn: Sequence[Drawn], boxes: Sequence[Tensor], truths: Sequence[Instances]
     ) -> dict[str, Tensor]:
         """Cross-entropy of the class, and smooth L1 of the moves of the true class of things (Girshick 2015, eq. 1).
 
-        hidden  what the box head makes of all that was drawn
-        boxes   [M, 4] of each image, those of `truths`
+        boxes  [M, 4] of each image, those of `truths`
         """
-        logits, moves = self.roi_heads.box_predictor(hidden)
+        logits, moves = self.roi_heads.box_predictor(torch.cat([own.hidden for own in drawn]))
         logits, moves = logits.float(), moves.float().view(len(moves), self.num_classes + 1, 4)
         labels, things, kinds, targets, start = [], [], [], [], 0
         for own, own_boxes, truth in zip(drawn, boxes, truths, strict=True):
@@ -185,12 +182,13 @@ class FasterRCNN(Detector):
         return self.rpn.propose(anchors, logits, deltas, sizes)
 
 
-def _draw(proposals: Tensor, truths: Tensor, count: int) -> Drawn:
-    """Which proposals of one image the losses look at; the truths themselves are among them, so that there are some."""
+def _draw(proposals: Tensor, truths: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Which proposals of one image the losses look at, and the things' matches, as in `Drawn`; the truths themselves
+    are among them, so that there are some."""
     boxes = torch.cat([proposals, truths])
     matches = match(boxes, truths, 0.5, 0.5)
     things, background = sample(matches, count, THINGS)
-    return Drawn(boxes[torch.cat([things, background])], matches[things])
+    return boxes[torch.cat([things, background])], matches[things]
 
 
 def _mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

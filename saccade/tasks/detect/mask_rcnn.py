@@ -67,30 +67,22 @@ class MaskRCNN(FasterRCNN):
         return self.roi_heads.mask_predictor(hidden).float()
 
     def losses_of_boxes(
-        self,
-        maps: Sequence[Tensor],
-        hidden: Tensor,
-        drawn: Sequence[Drawn],
-        boxes: Sequence[Tensor],
-        truths: Sequence[Instances],
+        self, maps: Sequence[Tensor], drawn: Sequence[Drawn], boxes: Sequence[Tensor], truths: Sequence[Instances]
     ) -> dict[str, Tensor]:
         """And of the masks: binary cross-entropy of the mask of the true class, over all its pixels (section 3)."""
-        losses = super().losses_of_boxes(maps, hidden, drawn, boxes, truths)
-        looked_at, rows, labels, targets, start = [], [], [], [], 0
+        losses = super().losses_of_boxes(maps, drawn, boxes, truths)
+        looked_at, seen, labels, targets = [], [], [], []
         for own, truth in zip(drawn, truths, strict=True):
             masked = np.array([mask is not None for mask in truth.masks or [None] * len(truth)], dtype=bool)
             things = torch.from_numpy(masked).to(own.matches.device)[own.matches].nonzero().flatten()
             matches, own_boxes = own.matches[things], own.boxes[: len(own.matches)][things]
             looked_at.append(own_boxes)
-            rows.append(start + things)
-            start += len(own.boxes)
+            seen.append(own.hidden[things])
             labels.append(torch.as_tensor(truth.labels, device=matches.device)[matches] + 1)
             targets.append((truth, matches, own_boxes))
         # What the stage made of these boxes is at hand; a second time would also teach its norms of things alone.
-        if self.shared:
-            logits = self.roi_heads.mask_predictor(hidden[torch.cat(rows)]).float()
-        else:
-            logits = self.masks(maps, looked_at)
+        predictor = self.roi_heads.mask_predictor
+        logits = predictor(torch.cat(seen)).float() if self.shared else self.masks(maps, looked_at)
         said = logits[torch.arange(len(logits), device=logits.device), torch.cat(labels)]
         wanted = torch.cat([_mask_targets(*own, side=logits.shape[-1]) for own in targets])
         total = F.binary_cross_entropy_with_logits(said, wanted, reduction="sum")
@@ -171,15 +163,10 @@ class KeypointRCNN(FasterRCNN):
         return self.roi_heads.keypoint_predictor(hidden).float()
 
     def losses_of_boxes(
-        self,
-        maps: Sequence[Tensor],
-        hidden: Tensor,
-        drawn: Sequence[Drawn],
-        boxes: Sequence[Tensor],
-        truths: Sequence[Instances],
+        self, maps: Sequence[Tensor], drawn: Sequence[Drawn], boxes: Sequence[Tensor], truths: Sequence[Instances]
     ) -> dict[str, Tensor]:
         """And of the keypoints: softmax cross-entropy over the pixels of the box, for those that are marked."""
-        losses = super().losses_of_boxes(maps, hidden, drawn, boxes, truths)
+        losses = super().losses_of_boxes(maps, drawn, boxes, truths)
         looked_at, cells, marked = [], [], []
         for own, own_boxes, truth in zip(drawn, boxes, truths, strict=True):
             things = own.boxes[: len(own.matches)]
