@@ -223,6 +223,11 @@ def test_on_one_map_boxes_and_masks_share_what_the_stage_made() -> None:
         drawn = [Drawn(*own, seen) for own, seen in zip(chosen, hidden, strict=True)]
         return model.losses_of_boxes(maps, drawn, boxes, truths)["masks"].item()
 
+    given: list[Tensor] = []
+    handle = model.roi_heads.mask_predictor.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    loss_of(drawn)
+    handle.remove()
+    torch.testing.assert_close(given[0], model.roi_heads.look(maps, [both[:1], both[[1, 0, 1]]]))
     alone = [(both[:1], torch.tensor([0])), (both[[1, 0, 1]], torch.tensor([1, 0, 1]))]
     assert loss_of(drawn) == pytest.approx(loss_of(alone), rel=1e-5)
     seen: list[int] = []
