@@ -131,10 +131,16 @@ def test_proposals_are_the_best_anchors_moved() -> None:
     assert found.tolist() == [[0, 0, 10, 11]]
 
 
-@pytest.mark.parametrize(("count", "training", "expected"), [(2, True, 2000), (2, False, 1000), (1, False, 300)])
-def test_proposals_are_as_many_as_the_papers_keep(count: int, training: bool, expected: int) -> None:
-    """Of anchors that lie apart, and on one map also of those of which the surest overlap: the surest stay."""
-    rpn = RegionProposals(4, [shapes([8])] * count).train(training)
+@pytest.mark.parametrize(
+    ("count", "training", "in_use", "expected"),
+    [(2, True, None, 2000), (2, False, None, 1000), (1, False, None, 300), (1, False, 40, 40), (2, True, 40, 2000)],
+)
+def test_proposals_are_as_many_as_the_papers_keep(
+    count: int, training: bool, in_use: int | None, expected: int
+) -> None:
+    """Of anchors that lie apart, and on one map also of those of which the surest overlap: the surest stay. Fewer in
+    use where it was said, and learning goes on with as many as before."""
+    rpn = RegionProposals(4, [shapes([8])] * count, in_use).train(training)
     corner = torch.arange(2500.0)[:, None] * torch.tensor([20.0, 0.0, 20.0, 0.0])
     own = corner + torch.tensor([0.0, 0.0, 10.0, 10.0])
     if count == 1:

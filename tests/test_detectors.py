@@ -483,6 +483,32 @@ def test_anchors_and_samples_on_one_map(name: str, sides: int, smallest: int) ->
         assert sorted(squares) == [least * 2**size for size in range(sides)]
 
 
+@pytest.mark.parametrize("name", ["fasterrcnn_fpn", "maskrcnn_fpn", "keypointrcnn_fpn", "fasterrcnn_c4", "maskrcnn_c4"])
+def test_proposals_in_use_are_as_told(name: str) -> None:
+    model = create_model(name, 3, backbone="resnet18", proposals=7).eval()
+    assert isinstance(model, FasterRCNN)
+    seen: list[int] = []
+    model.roi_heads.box_predictor.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    model.detect(torch.zeros(2, 3, 96, 96), [(96, 96)] * 2)
+    assert seen == [14]
+    with pytest.raises(UsageError, match="at least 1 of the proposals, got 0"):
+        create_model(name, 3, backbone="resnet18", proposals=0)
+
+
+def test_what_is_less_sure_than_told_is_not_found() -> None:
+    """Both stages at once: of the boxes that are found with no limit, those of a higher score than the limit."""
+    torch.manual_seed(1)
+    for model in (small("fasterrcnn_fpn", 3).eval(), create_model("yolov3_tiny", 3).eval()):
+        assert isinstance(model, Detector)
+        inputs = torch.randn(1, 3, 96, 96)
+        model.sure = 0.0
+        (everything,) = model.detect(inputs, [(96, 96)])
+        model.sure = float(everything.scores[4])
+        (found,) = model.detect(inputs, [(96, 96)])
+        assert torch.equal(found.boxes, everything.boxes[everything.scores > model.sure])
+        assert len(found) > 0
+
+
 @pytest.mark.parametrize(("options", "share"), [({}, 0.5), ({"dropout": 0.0}, 0.0)])
 def test_dropout_of_fully_connected_layers(options: dict[str, float], share: float) -> None:
     """The paper's half, or as told, after fc6 and fc7."""

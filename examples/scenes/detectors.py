@@ -1,20 +1,21 @@
-"""The detectors side by side: the same scenes, one scorer, one processor, about a quarter of an hour or less each.
+"""The detectors side by side: the same scenes, one scorer, about a quarter of an hour or less each.
 
     python examples/scenes/detectors.py runs/detectors
 
 Small detectors of one look see the 128 pixels of `scenes-128` enlarged to 224, those of two stages enlarged to 192;
 large ones as they are, as large as there is time for, or as their papers have it (SSD). The epochs are what two cores
-do in a quarter of an hour (with `keypointrcnn_fpn`, which learns keypoints last, in 18 minutes; one epoch of
-`ssd512_vgg16` takes longer). Those on a MobileNetV2 or a SqueezeNet start from ImageNet's weights. Of ResNets and
-VGG-16 there were none at hand: these backbones first learn the digits of the training scenes one by one, in some
-minutes (`digits.py`) that are not counted. The others start from nothing. What a run ended with is a row of a file; a
-detector that has its row is not trained again, a run that was interrupted goes on. In the end all are timed, and
-`table.md` and `plot.svg` written beside the runs. All of it takes some seven hours, which need not be at a stretch:
+with bfloat16 do in a quarter of an hour (with `keypointrcnn_fpn`, which learns keypoints last, in 18 minutes), and of
+the two slowest only a part of the scenes. Those on a MobileNetV2 or a SqueezeNet start from ImageNet's weights. Of
+ResNets and VGG-16 there were none at hand: these backbones first learn the digits of the training scenes one by one, in
+some minutes (`digits.py`) that are not counted. The others start from nothing. What a run ended with is a row of a
+file; a detector that has its row is not trained again, a run that was interrupted goes on. In the end all are timed,
+and `table.md` and `plot.svg` written beside the runs. All of it takes some seven hours, without bfloat16 three times as
+long, which need not be at a stretch:
 
     python examples/scenes/detectors.py runs/detectors --rows examples/scenes/detectors.csv
 
 goes on where the rows end that the documents have. Where only its row is left of a detector, what is timed is a network
-of a hundred steps: as many operations, and few boxes that it is sure of.
+of a few steps. All are made to be as sure of their boxes as it takes to find as many things as there are.
 """
 
 import argparse
@@ -28,16 +29,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from digits import teach
 from matplotlib.ticker import LogLocator
 from matplotlib.transforms import Bbox
 
 import saccade
 from saccade.checkpoint import write
+from saccade.data.source import Source
+from saccade.predict import Predictor
 from saccade.report.canvas import BLUE, VERMILION, as_svg, draw_figure
 
 DATA, SIZE = "scenes-128", 224
-STEPS = 100  # of the short training before a network is timed
+STEPS = 50  # of two pictures each, in the short training of a network that is timed
 MOBILE = {"backbone": "mobilenet_v2"}
 # Squares of 20 to 72 pixels: a digit has 15 to 67.
 SQUEEZED = {"backbone": "squeezenet1_0", "side": SIZE, "smallest": 0.09, "largest": 0.32, "count": 3, "neck": 128}
@@ -81,12 +85,14 @@ class Entry:
 
     taught   the backbone that learns to tell the digits apart first
     general  the name in the catalogue of the same network with options, where its own has none
+    scenes   so many of the training scenes make an epoch; None for all
     """
 
     epochs: int
     options: dict[str, Any] = field(default_factory=dict)
     taught: str | None = None
     general: str | None = None
+    scenes: int | None = None
 
     @property
     def start(self) -> str:
@@ -94,9 +100,16 @@ class Entry:
         return "digits" if self.taught else "ImageNet" if "weights" in self.options else "nothing"
 
 
-def large(epochs: int, general: str, backbone: str, few: Mapping[str, int] = FEW, batch_size: int = 8) -> Entry:
+def large(
+    epochs: int,
+    general: str,
+    backbone: str,
+    few: Mapping[str, int] = FEW,
+    batch_size: int = 8,
+    scenes: int | None = None,
+) -> Entry:
     options = TAUGHT | {"size": 128, "batch_size": batch_size, "network": {"backbone": backbone} | few}
-    return Entry(epochs, options, backbone, general)
+    return Entry(epochs, options, backbone, general, scenes)
 
 
 ENTRIES = {
@@ -120,13 +133,13 @@ ENTRIES = {
     "maskrcnn_resnet101_fpn": large(4, "maskrcnn_fpn", "resnet101"),
     "maskrcnn_resnext101_fpn": large(2, "maskrcnn_fpn", "resnext101_64x4d"),
     "fasterrcnn_resnet101_c4": large(3, "fasterrcnn_c4", "resnet101", FEWER),
-    "maskrcnn_resnet101_c4": large(2, "maskrcnn_c4", "resnet101", FEWER, batch_size=4),
+    "maskrcnn_resnet101_c4": large(1, "maskrcnn_c4", "resnet101", FEWER | {"proposals": 100}, 4, scenes=1200),
     "yolov1": Entry(20, PRETRAINED | AVERAGED | {"learning_rate": 1e-4, "network": GRID}),
     "yolov3": Entry(11, PRETRAINED | AVERAGED | {"network": MOBILE | MORE}),
     "yolov3_tiny": Entry(27, TINY),
     "ssd": Entry(16, PRETRAINED | AVERAGED | {"batch_size": 8, "network": SQUEEZED}),
     "ssd300_vgg16": Entry(2, VGG | {"size": 300}, "vgg16"),
-    "ssd512_vgg16": Entry(1, VGG | {"size": 512}, "vgg16"),
+    "ssd512_vgg16": Entry(1, VGG | {"size": 512, "frozen": 3}, "vgg16", scenes=600),
     "aligned_nano": Entry(30),
     "aligned_small": Entry(16, PRETRAINED),
     "aligned_medium": Entry(16),
@@ -178,8 +191,9 @@ def measure(name: str, out: Path) -> Row:
     if not is_finished(folder):
         if entry.taught:
             options["weights"] = teach(entry.taught, DATA, out / "backbones", SAME["augmentation"])
+        data = DATA if entry.scenes is None else first_of(entry.scenes)
         saccade.fit(
-            DATA, model=entry.general or name, out=folder, epochs=entry.epochs, resume=True, quiet=True, **options
+            data, model=entry.general or name, out=folder, epochs=entry.epochs, resume=True, quiet=True, **options
         )
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     result = json.loads((folder / "metrics.json").read_text())
@@ -188,6 +202,15 @@ def measure(name: str, out: Path) -> Row:
     weights = sum(weight.numel() for weight in predictor.model.parameters()) / 1e6
     ap, ap50, minutes = result["box/AP"], result["box/AP50"], lines[-1]["timing/seconds"] / 60
     return Row(name, size, round(ap, 1), round(ap50, 1), round(weights, 3), epochs, round(minutes, 1))
+
+
+def first_of(train: int, test: int | None = None) -> Source:
+    """The scenes, of which so many are learnt from and tested on."""
+    source = saccade.read(DATA)
+    splits = {"train": source.splits["train"].take(range(train)), "test": source.splits["test"]}
+    if test is not None:
+        splits["test"] = splits["test"].take(range(test))
+    return source.with_splits(splits)
 
 
 def is_finished(run: Path) -> bool:
@@ -200,21 +223,34 @@ def to_time(name: str, out: Path) -> Path:
         return out / name
     entry, folder = ENTRIES[name], out / "to_time" / name
     if not is_finished(folder):
-        options = SAME | entry.options
+        options = SAME | entry.options | {"batch_size": 2}
         if entry.taught:  # from nothing here, so that nothing is said of how to go on from weights
             options = {key: value for key, value in options.items() if key not in ("norms", "frozen")}
-        source = saccade.read(DATA)
-        train, test = source.splits["train"], source.splits["test"]
-        few = {"train": train.take(range(STEPS * options["batch_size"])), "test": test.take(range(8))}
-        saccade.fit(source.with_splits(few), model=entry.general or name, out=folder, epochs=1, resume=True, **options)
+        data = first_of(2 * STEPS, test=8)
+        saccade.fit(data, model=entry.general or name, out=folder, epochs=1, resume=True, **options)
     return folder
+
+
+def as_sure(run: Path, pictures: Sequence[np.ndarray], things: int) -> Predictor:
+    """The network of a run, with the least score raised until it finds so many things in these pictures.
+
+    What follows the boxes (of two the better one, masks, keypoints) takes as long as there are many, which a network of
+    few steps is of the same score of.
+    """
+    found = np.sort(np.concatenate([saccade.load(run)(picture).scores for picture in pictures]))
+    predictor = saccade.load(run, precision="auto")
+    if len(found) > things:
+        predictor.model.sure = float(found[-things - 1])
+    return predictor
 
 
 def measure_speeds(folders: Mapping[str, Path]) -> dict[str, float]:
     """Images a second of each network, one at a time: the median of 10 rounds, in which all take their turn."""
     test = saccade.read(DATA).splits["test"]
     pictures = [test.open(n).pixels("RGB")[0] for n in range(8)]
-    predictors = {name: saccade.load(folder, precision="auto") for name, folder in folders.items()}
+    assert test.objects is not None
+    things = sum(len(test.objects[n].boxes) for n in range(8))
+    predictors = {name: as_sure(folder, pictures, things) for name, folder in folders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in folders}
     for _ in range(10):
         for name, predictor in predictors.items():
@@ -233,7 +269,9 @@ def table(rows: Sequence[Row], speeds: Mapping[str, float]) -> str:
     body = []
     for row in rows:
         scores = f"{row.size} | {row.ap:.1f} | {row.ap50:.1f} | {speeds[row.name]:.0f}"
-        cost = f"{row.weights:.1f} | {row.epochs} | {row.minutes:.1f}"
+        scenes = ENTRIES[row.name].scenes
+        epochs = row.epochs if scenes is None else f"{row.epochs} of {scenes:,} scenes"
+        cost = f"{row.weights:.1f} | {epochs} | {row.minutes:.1f}"
         body.append(f"| `{row.name}` | {ENTRIES[row.name].start} | {scores} | {cost} |")
     return "\n".join([head, *body, ""])
 

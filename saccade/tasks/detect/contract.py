@@ -35,10 +35,12 @@ class Detector(OnBackbone):
     the bottom and the right. `sizes` are the (height, width) of each without the padding.
 
     finds  what it says of a thing: "box", and perhaps "mask" or "keypoints"
+    sure   the least score that it has anything to say of
     """
 
     input_size: Size = (800, 1088)
     finds: ClassVar[tuple[str, ...]] = ("box",)
+    sure: float
 
     @abstractmethod
     def losses(self, inputs: Tensor, sizes: Sequence[Size], truths: Sequence[Instances]) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ from saccade.tasks.detect.select import select
 SAMPLED = 64  # proposals an image in the losses (Girshick 2015, section 2.3); on a pyramid 512 (Lin, section 5.2)
 THINGS = 0.25  # at most so much of the proposals in the loss are things (Girshick 2015, section 2.3)
 SPREAD: Weights = (10.0, 10.0, 5.0, 5.0)  # one over how much the moves of the boxes vary
-SURE, OVERLAP, MOST = 0.05, 0.5, 100  # the least score, the most overlap of two of a class, how many an image
+OVERLAP, MOST = 0.5, 100  # the most overlap of two boxes of a class, how many an image
 
 
 class Pyramid(nn.Module):
@@ -96,6 +96,7 @@ class FasterRCNN(Detector):
     """
 
     last_layers = ("roi_heads.box_predictor",)
+    sure = 0.05
 
     def __init__(
         self,
@@ -165,7 +166,7 @@ class FasterRCNN(Detector):
         counts, found = [len(own) for own in proposals], []
         shares = logits.float().softmax(1).split(counts)
         for own, share, size in zip(boxes.split(counts), shares, sizes, strict=True):
-            found.append(select(own[:, 1:], share[:, 1:], size, SURE, OVERLAP, MOST))
+            found.append(select(own[:, 1:], share[:, 1:], size, self.sure, OVERLAP, MOST))
         return found
 
     def describe(self, maps: Sequence[Tensor], found: list[Detections]) -> list[Detections]:
@@ -204,33 +205,43 @@ Parts = tuple[Pyramid | Single, RegionProposals, RoiHeads, int]
 
 
 def pyramid_parts(
-    backbone: str, num_classes: int, in_channels: int, width: int = 256, hidden: int = 1024, smallest: int = 32
+    backbone: str,
+    num_classes: int,
+    in_channels: int,
+    width: int = 256,
+    hidden: int = 1024,
+    smallest: int = 32,
+    proposals: int | None = None,
 ) -> Parts:
     """What a detector on a feature pyramid is made of: anchors of one size a level, three shapes each.
 
-    width     channels of the pyramid
-    hidden    units of the two layers that look at a box
-    smallest  side of the anchors on the map of stride 4, pixels; each next level's are twice as large
+    width      channels of the pyramid
+    hidden     units of the two layers that look at a box
+    smallest   side of the anchors on the map of stride 4, pixels; each next level's are twice as large
+    proposals  how many an image are looked at in use, 1,000 unless said: fewer are faster, and may miss things
     """
     pyramid = Pyramid(encoder(backbone, in_channels), width)
     finest = smallest * pyramid.strides[0] // 4
     of_level = [shapes([finest * 2**level]) for level in range(len(pyramid.strides) + 1)]
     heads = RoiHeads(pyramid.strides, 7, TwoLayers(width, 7, hidden), hidden, num_classes)
-    return pyramid, RegionProposals(width, of_level), heads, num_classes
+    return pyramid, RegionProposals(width, of_level, proposals), heads, num_classes
 
 
-def c4_parts(backbone: str, num_classes: int, in_channels: int, smallest: int = 32) -> Parts:
+def c4_parts(
+    backbone: str, num_classes: int, in_channels: int, smallest: int = 32, proposals: int | None = None
+) -> Parts:
     """What a detector on the third stage of a ResNet is made of: anchors of five sizes and three shapes, and its fourth
     stage as the head.
 
-    smallest  side of the smallest anchors, pixels; each next size is twice as large
+    smallest   side of the smallest anchors, pixels; each next size is twice as large
+    proposals  as of `pyramid_parts`, 300 unless said; each goes through the whole stage
     """
     body = encoder(backbone, in_channels)
     if not isinstance(body, ResNet):
         raise UsageError(f"c4 uses the last stage of a ResNet as its head, and {backbone} is none; take fpn")
     single = Single(body, 3)
-    proposals = RegionProposals(single.channels, [shapes([smallest * 2**size for size in range(5)])])
-    return single, proposals, RoiHeads((16,), 14, LastStage(body.layer4), body.channels[3], num_classes), num_classes
+    rpn = RegionProposals(single.channels, [shapes([smallest * 2**size for size in range(5)])], proposals)
+    return single, rpn, RoiHeads((16,), 14, LastStage(body.layer4), body.channels[3], num_classes), num_classes
 
 
 def fasterrcnn_fpn(
@@ -241,9 +252,11 @@ def fasterrcnn_fpn(
     hidden: int = 1024,
     smallest: int = 32,
     sampled: int = 512,
+    proposals: int | None = None,
 ) -> FasterRCNN:
     """On the feature pyramid of any network of the catalogue; options as of `pyramid_parts` and `FasterRCNN`."""
-    return FasterRCNN(*pyramid_parts(backbone, num_classes, in_channels, width, hidden, smallest), sampled=sampled)
+    parts = pyramid_parts(backbone, num_classes, in_channels, width, hidden, smallest, proposals)
+    return FasterRCNN(*parts, sampled=sampled)
 
 
 def fasterrcnn_c4(
@@ -252,9 +265,10 @@ def fasterrcnn_c4(
     backbone: str = "resnet50",
     smallest: int = 32,
     sampled: int = SAMPLED,
+    proposals: int | None = None,
 ) -> FasterRCNN:
     """On the third stage of any ResNet, its fourth as the head; options as of `c4_parts` and `FasterRCNN`."""
-    return FasterRCNN(*c4_parts(backbone, num_classes, in_channels, smallest), sampled=sampled)
+    return FasterRCNN(*c4_parts(backbone, num_classes, in_channels, smallest, proposals), sampled=sampled)
 
 
 def fasterrcnn_vgg16(
@@ -262,21 +276,23 @@ def fasterrcnn_vgg16(
     in_channels: int = 3,
     smallest: int = 128,
     sampled: int = SAMPLED,
+    proposals: int | None = None,
     dropout: float = 0.5,
 ) -> FasterRCNN:
     """The paper's: 69.9 % mAP on VOC 2007 when trained on its trainval (table 3).
 
-    smallest  side of the smallest anchors, pixels; the two next sizes are two and four times as large
-    sampled   as of `FasterRCNN`
-    dropout   after each of the two fully connected layers, fc6 and fc7
+    smallest   side of the smallest anchors, pixels; the two next sizes are two and four times as large
+    sampled    as of `FasterRCNN`
+    proposals  as of `c4_parts`
+    dropout    after each of the two fully connected layers, fc6 and fc7
     """
     body = vgg16(1000, in_channels, dropout)
     body.name = "vgg16"
     assert isinstance(body.classifier, nn.Sequential)
     body.classifier[-1] = nn.Identity()
     heads = RoiHeads((16,), 7, FullyConnected(body.classifier), 4096, num_classes, roi_pool)
-    proposals = RegionProposals(512, [shapes([smallest, 2 * smallest, 4 * smallest])])
-    return FasterRCNN(Single(body), proposals, heads, num_classes, sampled)
+    rpn = RegionProposals(512, [shapes([smallest, 2 * smallest, 4 * smallest])], proposals)
+    return FasterRCNN(Single(body), rpn, heads, num_classes, sampled)
 
 
 def fasterrcnn_resnet50_fpn(num_classes: int = 90, in_channels: int = 3) -> FasterRCNN:

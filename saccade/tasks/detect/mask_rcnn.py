@@ -309,9 +309,11 @@ def maskrcnn_fpn(
     hidden: int = 1024,
     smallest: int = 32,
     sampled: int = 512,
+    proposals: int | None = None,
 ) -> MaskRCNN:
     """On the feature pyramid of any network of the catalogue; options as of `pyramid_parts` and `FasterRCNN`."""
-    return MaskRCNN(*pyramid_parts(backbone, num_classes, in_channels, width, hidden, smallest), sampled=sampled)
+    parts = pyramid_parts(backbone, num_classes, in_channels, width, hidden, smallest, proposals)
+    return MaskRCNN(*parts, sampled=sampled)
 
 
 def maskrcnn_c4(
@@ -320,9 +322,10 @@ def maskrcnn_c4(
     backbone: str = "resnet50",
     smallest: int = 32,
     sampled: int = SAMPLED,
+    proposals: int | None = None,
 ) -> MaskRCNN:
     """On the third stage of any ResNet, its fourth as the head; options as of `c4_parts` and `FasterRCNN`."""
-    return MaskRCNN(*c4_parts(backbone, num_classes, in_channels, smallest), sampled=sampled)
+    return MaskRCNN(*c4_parts(backbone, num_classes, in_channels, smallest, proposals), sampled=sampled)
 
 
 def maskrcnn_resnet50_fpn(num_classes: int = 90, in_channels: int = 3) -> MaskRCNN:
@@ -354,6 +357,7 @@ def keypointrcnn_fpn(
     hidden: int = 1024,
     smallest: int = 32,
     sampled: int = 512,
+    proposals: int | None = None,
     depth: int = 8,
     margin: float = 0.0,
     overlap: float = 0.5,
@@ -362,7 +366,7 @@ def keypointrcnn_fpn(
     smooth: float = 0.0,
 ) -> KeypointRCNN:
     """On the feature pyramid of any network of the catalogue; options as of `pyramid_parts` and `KeypointRCNN`."""
-    parts = pyramid_parts(backbone, num_classes, in_channels, width, hidden, smallest)
+    parts = pyramid_parts(backbone, num_classes, in_channels, width, hidden, smallest, proposals)
     options = {"num_keypoints": num_keypoints, "depth": depth, "margin": margin, "overlap": overlap}
     return KeypointRCNN(*parts, sampled=sampled, rescore=rescore, batch_norm=batch_norm, smooth=smooth, **options)
 

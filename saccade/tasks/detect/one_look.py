@@ -30,13 +30,12 @@ class Answers(NamedTuple):
 class OneLook(Detector):
     """A detector whose answers need nothing but to be thinned out.
 
-    sure     the least score
     overlap  the most overlap of two boxes of a class
     most     how many an image
     before   how many of each class are compared; None for all
     """
 
-    sure: ClassVar[float] = 0.01
+    sure = 0.01
     overlap: ClassVar[float] = 0.5
     most: ClassVar[int] = 100
     before: ClassVar[int | None] = None

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.errors import UsageError
 from saccade.geometry import boxes as geometry
 from saccade.geometry.box_coding import decode, encode
 from saccade.geometry.nms import nms
@@ -64,12 +65,17 @@ class RegionProposals(nn.Module):
     """The network and what is made of its outputs.
 
     of_level  the shapes of the anchors of each map, [A, 4] each (`anchors.shapes`)
+    in_use    how many proposals an image at most, when it does not learn; None for as many as the papers have
     """
 
-    def __init__(self, channels: int, of_level: Sequence[Tensor]) -> None:
+    def __init__(self, channels: int, of_level: Sequence[Tensor], in_use: int | None = None) -> None:
         super().__init__()
         self.of_level = tuple(of_level)
         self.kept = PYRAMID if len(self.of_level) > 1 else ONE_MAP
+        if in_use is not None:
+            if in_use < 1:
+                raise UsageError(f"there must be at least 1 of the proposals, got {in_use}")
+            self.kept = self.kept | {False: self.kept[False]._replace(after=in_use)}
         self.head = ProposalHead(channels, len(of_level[0]))
 
     def forward(self, maps: Sequence[Tensor], size: Size) -> tuple[list[Tensor], Tensor, Tensor]:
