@@ -34,9 +34,7 @@ def fingerprint(pixels: np.ndarray) -> tuple[int, np.ndarray]:
     return int(bits), np.clip(even, 0, 255).astype(np.uint8)
 
 
-def near_copies(
-    hashes: Sequence[np.ndarray], small: Sequence[np.ndarray], what: str = "comparing splits"
-) -> list[tuple[int, int, int, int]]:
+def near_copies(hashes: Sequence[np.ndarray], small: Sequence[np.ndarray]) -> list[tuple[int, int, int, int]]:
     """Pairs that look the same in two groups of pictures: (group, place, other group, other place), groups rising.
 
     hashes  one array a group, [N] uint64
@@ -45,7 +43,7 @@ def near_copies(
     found = []
     pairs = [(a, b) for a in range(len(hashes)) for b in range(a + 1, len(hashes))]
     rows = [(a, b, row) for a, b in pairs for row in range(0, len(hashes[a]), 256)]
-    for a, b, row in track(rows, what, len(rows)):
+    for a, b, row in track(rows, "comparing splits", len(rows)):
         block = hashes[a][row : row + 256]
         near = np.bitwise_count(block[:, None] ^ hashes[b][None]) <= MOST_BITS
         for i, j in np.argwhere(near):

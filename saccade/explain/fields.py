@@ -100,9 +100,7 @@ class _Reached(Exception):
     """The layer has run: what comes after it does not matter."""
 
 
-def lattice_of(
-    model: nn.Module, layer: str, inputs: Tensor, run: Callable[[Any, Tensor], object] = nn.Module.__call__
-) -> Lattice:
+def lattice_of(model: nn.Module, layer: str, inputs: Tensor) -> Lattice:
     """Where the units of a layer look. A filter of 3 pixels in steps of 2 that begins one pixel before the image looks
     half a pixel left of the middle of its two pixels; after five such layers that is half a unit, and a map that is
     merely enlarged to the image lies so far off.
@@ -121,7 +119,7 @@ def lattice_of(
     handle = find(twin, layer).register_forward_hook(stop)
     try:
         with follower, torch.no_grad():
-            run(twin, probe)
+            twin(probe)
     except _Reached:
         pass
     finally:

@@ -8,7 +8,7 @@ answer is exact, and memory holds one block, up to millions of features.
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,16 +24,12 @@ FEATURES, ABOUT = "features.npy", "index.json"
 
 
 @torch.no_grad()
-def features_of(
-    model: nn.Module, inputs: Tensor, layer: str, run: Callable[[Tensor], object] | None = None
-) -> np.ndarray:
+def features_of(model: nn.Module, inputs: Tensor, layer: str) -> np.ndarray:
     """[B, D] float32 of length 1: what a layer gives for normalised images [B, C, H, W], averaged over its places.
-
-    run  how the network is called; None for its forward
 
     Raises UsageError for a layer that is not there or gives no row an image, SaccadeError where one is not finite.
     """
-    _, found = watch(model, [layer], lambda: (run or model)(inputs))
+    _, found = watch(model, [layer], lambda: model(inputs))
     output = found[layer].float()
     if output.ndim < 2 or len(output) != len(inputs):
         raise UsageError(f"layer {layer} gives {list(output.shape)} of {len(inputs)} images, not a row of each")

@@ -7,7 +7,7 @@ DeconvNet projects down from it.
 The images pass once, and only the strongest activations are kept.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,14 +42,12 @@ def top_patches(
     layer: str,
     channels: Sequence[int] | None = None,
     count: int = 9,
-    run: Callable[[Tensor], object] | None = None,
 ) -> TopPatches:
     """The `count` strongest activations of each channel of a layer.
 
     batches   normalised images [B, C, H, W] float; they pass once
     layer     as the state dict names it
     channels  which; None for all
-    run       how the network is called; None for its forward
 
     Raises UsageError for a layer that is not there or has no spatial extent, and for channels it does not have,
     SaccadeError when an activation is not a number.
@@ -59,7 +57,7 @@ def top_patches(
     best: _Best | None = None
     seen = 0
     for inputs in batches:
-        _, found = watch(model, [layer], lambda inputs=inputs: (run or model)(inputs))
+        _, found = watch(model, [layer], lambda inputs=inputs: model(inputs))
         maps = found[layer]
         check_map(layer, maps)
         if len(maps) != len(inputs):

@@ -18,7 +18,6 @@ def find_anchors(
     count: int = 9,
     size: int = 416,
     out: Path | None = None,
-    seed: int = 0,
     findings: Findings | None = None,
 ) -> Anchors:
     """K-means over the boxes of the training images (`tasks/detect/anchor_shapes.py`).
@@ -32,7 +31,7 @@ def find_anchors(
     """
     source = data if isinstance(data, Source) else sources.read(data, findings)
     split = source.splits.get("train") or next(iter(source.splits.values()))
-    found = cluster(sides_of(split, Preprocessing.whole(size, size)), count, seed)
+    found = cluster(sides_of(split, Preprocessing.whole(size, size)), count)
     if out is not None:
         checkpoint.write(out, anchor_plot(found.sides, found.shapes))
     return found

@@ -12,28 +12,18 @@ import torch
 from accelerate import Accelerator
 
 from saccade import checkpoint, keyed, precision
-from saccade.backbones.probed import Probed, without_probe
-from saccade.backbones.weights import Weights
-from saccade.checkpoint import Card, load_card
+from saccade.backbones.probed import Probed
+from saccade.checkpoint import Card
 from saccade.data import source as sources
 from saccade.data.findings import Findings
 from saccade.data.hold_out import hold_out
 from saccade.data.source import Source, classes_of
 from saccade.errors import SaccadeError, UsageError
-from saccade.models import (
-    TASKS,
-    Model,
-    check_options,
-    class_of,
-    find_weights,
-    options_of,
-    task_of,
-)
+from saccade.models import TASKS, Model, options_of
 from saccade.predict import load
-from saccade.recipes.choose import Choice, choose
 from saccade.recipes.evaluate import Evaluation, evaluate_split
+from saccade.recipes.fit_asked import Asked, ask
 from saccade.recipes.fit_checks import (
-    check_adapt,
     check_batch,
     check_finds,
     check_folder,
@@ -41,7 +31,6 @@ from saccade.recipes.fit_checks import (
     check_sizes,
     check_task,
     missing_classes,
-    network_of,
     skeleton_of,
     without_broken,
 )
@@ -56,7 +45,7 @@ from saccade.recipes.fit_job import (
 )
 from saccade.recipes.page import RATE_TEST, write_fit_report
 from saccade.recipes.probe import probe
-from saccade.training.config import Config, configure, of_steps
+from saccade.training.config import Config
 from saccade.training.display import Display
 from saccade.training.find_rate import RateTest
 from saccade.training.find_rate import find_rate as range_test
@@ -119,79 +108,18 @@ def fit(
 
     Raises UsageError for an unknown name or setting, SaccadeError when the data or the machine does not allow it.
     """
-    folder, chosen, findings = Path(out), None, Findings(strict=not skip_broken)
-    begun = load_card(Path(weights)) if weights and (Path(weights) / "model.toml").is_file() else None
-    if begun is not None and model in (None, begun.model):
-        model = begun.model
-        if network := begun.options | network_of(options):
-            options["network"] = network
-    if adapt == "scratch":
-        check_adapt(adapt, weights)  # what is chosen for it has no weights, and would leave out those that were given
-    if model is None:
-        data = data if isinstance(data, Source) else sources.read(data, findings)
-        chosen = _begun(folder) if resume else None
-        chosen = chosen or choose(data, weights, adapt, "find_rate" if find_rate else of_steps(options))
-        model, weights, adapt = chosen.model, chosen.weights, chosen.adapt
-        if chosen.network:
-            options["network"] = chosen.network | network_of(options)
-    adapt = adapt or ("finetune" if weights else "scratch")
-    task = task_of(model)
-    config = configure(adapt, options, task, getattr(class_of(model), "recipe", None))
-    check_adapt(adapt, weights)
-    if find_rate and (adapt == "probe" or options.get("learning_rate") is not None):
-        why = "a probe takes no steps" if adapt == "probe" else f"{options['learning_rate']} was given already"
-        raise UsageError(f"trying learning rates has no use here: {why}; leave one of the two out")
-    built = dict(config.network)
-    check_options(model, built)
-    if begun is None:
-        found = find_weights(model, weights, **built) if weights else None
-    else:
-        convert = without_probe if begun.adapt == "probe" else None
-        found = Weights(Path(str(weights)) / "model.safetensors", begun.preprocessing, begun.classes, convert)
-    # Without the hint, accelerate takes processes that have no GPU for strangers to each other.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
-    if accelerator.num_processes > 1:
-        atexit.register(_leave_group)
-    display = Display(quiet=quiet or not accelerator.is_main_process)
-    if chosen is not None:
-        on = f" on {built['backbone']}" if "backbone" in built else ""
-        display.say(f"chosen: {chosen.adapt} with {chosen.model}{on}. {chosen.why}")
-    source = data if isinstance(data, Source) else sources.read(data, findings)
+    folder, findings = Path(out), Findings(strict=not skip_broken)
+    asked = ask(data, folder, model, weights, adapt, resume, find_rate, options, findings)
+    accelerator, display = _machine(quiet)
+    if asked.why:
+        display.say(asked.why)
+    source = asked.data if isinstance(asked.data, Source) else sources.read(asked.data, findings)
     check_folder(folder, resume)
     # Nobody makes the folder before all have looked at it.
     accelerator.wait_for_everyone()
 
-    for note in source.notes:
-        display.say(f"note: {note}")
-    known = TASKS[task].known
-    source, skipped = without_broken(source, skip_broken, accelerator, known)
-    skipped = [str(finding) for finding in findings.kept] + skipped
-    source = hold_out(source, config.hold_out, config.seed, known)
-    check_task(model, task, source)
-    classes = classes_of(source, known)
-    for note in missing_classes(source, known):
-        display.say(f"note: {note}")
-    skeleton = skeleton_of(source) if "num_keypoints" in options_of(model) else None
-    built |= {"num_keypoints": len(skeleton.names)} if skeleton else {}
-    built |= anchors_for(model, found, built, source.splits["train"], config, display)
-    config = config.model_copy(update={"augmentation": augmentation_for(config, source.splits["train"], task)})
-    torch.manual_seed(keyed.seed(config.seed, "weights"))
-    network = network_for(model, len(classes), found, adapt, config, built)
-    check_finds(network, source)
-    preprocessing = preprocessing_for(network, found, config)
-    check_sizes(network, preprocessing, config.multi_scale)
-    card = Card(
-        model=model,
-        task=task,
-        classes=classes,
-        preprocessing=preprocessing,
-        adapt=adapt,
-        weights=str(weights or ""),
-        data=source.name,
-        config=config.model_dump(),
-        options=built,
-        skeleton=skeleton,
-    )
+    source, left_out = _to_learn_from(source, asked, skip_broken, accelerator, display)
+    network, card, config = _to_train(source, asked, display)
     job = make_job(card, network, source, config, folder, accelerator, display)
     check_batch(network, job.train)
     test = None
@@ -200,7 +128,7 @@ def fit(
     with _begun_folder(folder, card, resume, accelerator):
         if test is not None:
             checkpoint.write(folder / RATE_TEST, json.dumps(asdict(test)))
-        display.say(_announcement(source, len(classes), network, model, config, accelerator))
+        display.say(_announcement(source, card, network, accelerator))
         try:
             position = probe(job, network) if isinstance(network, Probed) else train(job, resume)
         except SaccadeError:
@@ -211,9 +139,18 @@ def fit(
         metrics = _metrics(evaluations, position)
         if accelerator.is_main_process:
             checkpoint.write(folder / "metrics.json", json.dumps(finite(metrics), indent=2) + "\n")
+            skipped = [str(finding) for finding in findings.kept] + left_out
             write_fit_report(folder, card, evaluations, job.train.dataset, metrics, skipped)
     accelerator.wait_for_everyone()
     return Run(folder, metrics, accelerator.is_main_process, evaluations)
+
+
+def _machine(quiet: bool) -> tuple[Accelerator, Display]:
+    # Without the hint, accelerate takes processes that have no GPU for strangers to each other.
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    if accelerator.num_processes > 1:
+        atexit.register(_leave_group)
+    return accelerator, Display(quiet=quiet or not accelerator.is_main_process)
 
 
 def _leave_group() -> None:
@@ -222,24 +159,57 @@ def _leave_group() -> None:
         torch.distributed.destroy_process_group()
 
 
-def _begun(folder: Path) -> Choice | None:
-    """What a run was begun with; None where it has not begun."""
-    if not (folder / "model.toml").exists():
-        return None
-    card = checkpoint.load_card(folder)
-    return Choice(card.model, card.weights or None, card.adapt, "what was begun", card.config.get("network", {}))
+def _to_learn_from(
+    source: Source, asked: Asked, skip_broken: bool, accelerator: Accelerator, display: Display
+) -> tuple[Source, list[str]]:
+    """The data with something to validate on and without what cannot be used, which is listed."""
+    for note in source.notes:
+        display.say(f"note: {note}")
+    known = TASKS[asked.task].known
+    source, left_out = without_broken(source, skip_broken, accelerator, known)
+    source = hold_out(source, asked.config.hold_out, asked.config.seed, known)
+    check_task(asked.model, asked.task, source)
+    for note in missing_classes(source, known):
+        display.say(f"note: {note}")
+    return source, left_out
 
 
-def _announcement(
-    source: Source, classes: int, network: Model, name: str, config: Config, accelerator: Accelerator
-) -> str:
+def _to_train(source: Source, asked: Asked, display: Display) -> tuple[Model, Card, Config]:
+    """The network for this data as it starts, what is to be known of it, and the settings with what the data says."""
+    train, built = source.splits["train"], dict(asked.config.network)
+    classes = classes_of(source, TASKS[asked.task].known)
+    skeleton = skeleton_of(source) if "num_keypoints" in options_of(asked.model) else None
+    built |= {"num_keypoints": len(skeleton.names)} if skeleton else {}
+    built |= anchors_for(asked.model, asked.found, built, train, asked.config, display)
+    config = asked.config.model_copy(update={"augmentation": augmentation_for(asked.config, train, asked.task)})
+    torch.manual_seed(keyed.seed(config.seed, "weights"))
+    network = network_for(asked.model, len(classes), asked.found, asked.adapt, config, built)
+    check_finds(network, source)
+    preprocessing = preprocessing_for(network, asked.found, config)
+    check_sizes(network, preprocessing, config.multi_scale)
+    card = Card(
+        model=asked.model,
+        task=asked.task,
+        classes=classes,
+        preprocessing=preprocessing,
+        adapt=asked.adapt,
+        weights=str(asked.weights or ""),
+        data=source.name,
+        config=config.model_dump(),
+        options=built,
+        skeleton=skeleton,
+    )
+    return network, card, config
+
+
+def _announcement(source: Source, card: Card, network: Model, accelerator: Accelerator) -> str:
     """What is about to happen, in one line."""
     images = ", ".join(f"{len(split):,} {split_name}" for split_name, split in source.splits.items())
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-    dtype = str(precision.choose(config.precision, accelerator.device)).removeprefix("torch.")
-    what = "colours" if task_of(name) == "image_to_image" else "classes"
+    dtype = str(precision.choose(card.config["precision"], accelerator.device)).removeprefix("torch.")
+    what = "colours" if card.task == "image_to_image" else "classes"
     return (
-        f"{source.name}: {images} images, {classes} {what}; {name}, {millions:.2f} million weights; "
+        f"{source.name}: {images} images, {len(card.classes)} {what}; {card.model}, {millions:.2f} million weights; "
         f"{dtype} on {accelerator.num_processes} x {accelerator.device.type}"
     )
 
