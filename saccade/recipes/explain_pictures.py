@@ -188,19 +188,9 @@ def show_occlusion(
     """square  its side in pixels, or "field": as large as what a unit of `layer` sees; None for a seventh of the image
     fill    "grey", "blur", or a number, normalised
     layer   whose strongest map is watched too; None for the coarsest"""
-    height, width = question.image.shape[:2]
     if layer is None:
         layer = features_layer(question.predictor, question.inputs)
-    side = max(1, min(height, width) // 7) if square is None else square
-    if side == "field":
-        side = min(fields_of(question.model, layer, question.inputs).largest)
-        if side >= min(height, width):
-            raise UsageError(
-                f"a unit of {layer} sees {side} pixels of the image's {min(height, width)}: a square as large would "
-                f"cover all of it; name a layer that sees less, --set layer=..., or a number of pixels"
-            )
-    if not isinstance(side, int):
-        raise UsageError(f'square is a number of pixels, or "field", got {side!r}')
+    side = _side_of(square, question, layer)
     label = question.target if isinstance(question.said, Classification) and question.target is not None else None
     with torch.no_grad():
         _, found = watch(question.model, [layer], lambda: question.score(question.inputs))
@@ -239,6 +229,24 @@ def show_occlusion(
         Tile(_grown(heat(activity, share=1.0), seen, question), f"activity of channel {channel}", f"of {layer}")
     )
     return Explained("occlusion", question.words, tiles, trust, of_image(question, drop[label or 0]))
+
+
+def _side_of(square: int | str | None, question: Question, layer: str) -> int:
+    """How many pixels a side the square has that covers; arguments as of `show_occlusion`."""
+    shorter = min(question.image.shape[:2])
+    if square is None:
+        return max(1, shorter // 7)
+    if square == "field":
+        side = min(fields_of(question.model, layer, question.inputs).largest)
+        if side >= shorter:
+            raise UsageError(
+                f"a unit of {layer} sees {side} pixels of the image's {shorter}: a square as large would cover all of "
+                f"it; name a layer that sees less, --set layer=..., or a number of pixels"
+            )
+        return side
+    if not isinstance(square, int):
+        raise UsageError(f'square is a number of pixels, or "field", got {square!r}')
+    return square
 
 
 def features_layer(predictor: Predictor, inputs: Tensor) -> str:
