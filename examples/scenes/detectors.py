@@ -133,7 +133,7 @@ ENTRIES = {
     "maskrcnn_resnet101_fpn": large(4, "maskrcnn_fpn", "resnet101"),
     "maskrcnn_resnext101_fpn": large(2, "maskrcnn_fpn", "resnext101_64x4d"),
     "fasterrcnn_resnet101_c4": large(3, "fasterrcnn_c4", "resnet101", FEWER),
-    "maskrcnn_resnet101_c4": large(1, "maskrcnn_c4", "resnet101", FEWER | {"proposals": 100}, 4, scenes=800),
+    "maskrcnn_resnet101_c4": large(1, "maskrcnn_c4", "resnet101", FEWER | {"proposals": 50}, 4, scenes=600),
     "yolov1": Entry(20, PRETRAINED | AVERAGED | {"learning_rate": 1e-4, "network": GRID}),
     "yolov3": Entry(11, PRETRAINED | AVERAGED | {"network": MOBILE | MORE}),
     "yolov3_tiny": Entry(27, TINY),
