@@ -483,20 +483,25 @@ def test_anchors_and_samples_on_one_map(name: str, sides: int, smallest: int) ->
         assert sorted(squares) == [least * 2**size for size in range(sides)]
 
 
-@pytest.mark.parametrize("name", ["fasterrcnn_fpn", "maskrcnn_fpn", "keypointrcnn_fpn", "fasterrcnn_c4", "maskrcnn_c4"])
+@pytest.mark.parametrize(
+    "name",
+    ["fasterrcnn_fpn", "maskrcnn_fpn", "keypointrcnn_fpn", "fasterrcnn_c4", "maskrcnn_c4", "fasterrcnn_vgg16"],
+)
 def test_proposals_in_use_are_as_told(name: str) -> None:
-    model = create_model(name, 3, backbone="resnet18", proposals=7).eval()
+    """So many boxes of each image, and no more, come to the heads."""
+    own = {} if name == "fasterrcnn_vgg16" else {"backbone": "resnet18"}
+    model = create_model(name, 3, **own, proposals=7).eval()
     assert isinstance(model, FasterRCNN)
     seen: list[int] = []
     model.roi_heads.box_predictor.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     model.detect(torch.zeros(2, 3, 96, 96), [(96, 96)] * 2)
     assert seen == [14]
     with pytest.raises(UsageError, match="at least 1 of the proposals, got 0"):
-        create_model(name, 3, backbone="resnet18", proposals=0)
+        create_model(name, 3, **own, proposals=0)
 
 
 def test_what_is_less_sure_than_told_is_not_found() -> None:
-    """Both stages at once: of the boxes that are found with no limit, those of a higher score than the limit."""
+    """With two stages and with one look: of what is found with no limit, that of a higher score than the limit."""
     torch.manual_seed(1)
     for model in (small("fasterrcnn_fpn", 3).eval(), create_model("yolov3_tiny", 3).eval()):
         assert isinstance(model, Detector)
@@ -506,7 +511,7 @@ def test_what_is_less_sure_than_told_is_not_found() -> None:
         model.sure = float(everything.scores[4])
         (found,) = model.detect(inputs, [(96, 96)])
         assert torch.equal(found.boxes, everything.boxes[everything.scores > model.sure])
-        assert len(found) > 0
+        assert 0 < len(found.boxes) < len(everything.boxes)
 
 
 @pytest.mark.parametrize(("options", "share"), [({}, 0.5), ({"dropout": 0.0}, 0.0)])
