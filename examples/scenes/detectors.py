@@ -4,13 +4,12 @@
 
 Small detectors of one look see the 128 pixels of `scenes-128` enlarged to 224, those of two stages enlarged to 192;
 large ones as they are, as large as there is time for, or as their papers have it (SSD). The epochs are what two cores
-with bfloat16 do in a quarter of an hour (with `keypointrcnn_fpn`, which learns keypoints last, in 18 minutes), and of
-the two slowest only a part of the scenes. Those on a MobileNetV2 or a SqueezeNet start from ImageNet's weights. Of
-ResNets and VGG-16 there were none at hand: these backbones first learn the digits of the training scenes one by one, in
-some minutes (`digits.py`) that are not counted. The others start from nothing. What a run ended with is a row of a
-file; a detector that has its row is not trained again, a run that was interrupted goes on. In the end all are timed,
-and `table.md` and `plot.svg` written beside the runs. All of it takes some seven hours, without bfloat16 three times as
-long, which need not be at a stretch:
+with bfloat16 do in a quarter of an hour (with `keypointrcnn_fpn`, which learns keypoints last, in 18 minutes), one at
+the least. Those on a MobileNetV2 or a SqueezeNet start from ImageNet's weights. Of ResNets and VGG-16 there were none
+at hand: these backbones first learn the digits of the training scenes one by one, in some minutes (`digits.py`) that
+are not counted. The others start from nothing. What a run ended with is a row of a file; a detector that has its row is
+not trained again, a run that was interrupted goes on. In the end all are timed, and `table.md` and `plot.svg` written
+beside the runs. All of it takes some seven hours, without bfloat16 three times as long, which need not be at a stretch:
 
     python examples/scenes/detectors.py runs/detectors --rows examples/scenes/detectors.csv
 
@@ -86,14 +85,12 @@ class Entry:
 
     taught   the backbone that learns to tell the digits apart first
     general  the name in the catalogue of the same network with options, where its own has none
-    scenes   so many of the training scenes make an epoch; None for all
     """
 
     epochs: int
     options: dict[str, Any] = field(default_factory=dict)
     taught: str | None = None
     general: str | None = None
-    scenes: int | None = None
 
     @property
     def start(self) -> str:
@@ -101,16 +98,9 @@ class Entry:
         return "digits" if self.taught else "ImageNet" if "weights" in self.options else "nothing"
 
 
-def large(
-    epochs: int,
-    general: str,
-    backbone: str,
-    few: Mapping[str, int] = FEW,
-    batch_size: int = 8,
-    scenes: int | None = None,
-) -> Entry:
+def large(epochs: int, general: str, backbone: str, few: Mapping[str, int] = FEW, batch_size: int = 8) -> Entry:
     options = TAUGHT | {"size": 128, "batch_size": batch_size, "network": {"backbone": backbone} | few}
-    return Entry(epochs, options, backbone, general, scenes)
+    return Entry(epochs, options, backbone, general)
 
 
 ENTRIES = {
@@ -134,13 +124,13 @@ ENTRIES = {
     "maskrcnn_resnet101_fpn": large(4, "maskrcnn_fpn", "resnet101"),
     "maskrcnn_resnext101_fpn": large(2, "maskrcnn_fpn", "resnext101_64x4d"),
     "fasterrcnn_resnet101_c4": large(3, "fasterrcnn_c4", "resnet101", FEWER),
-    "maskrcnn_resnet101_c4": large(1, "maskrcnn_c4", "resnet101", FEWER | {"proposals": 50}, 4, scenes=400),
+    "maskrcnn_resnet101_c4": large(1, "maskrcnn_c4", "resnet101", FEWER | {"proposals": 50}, 4),
     "yolov1": Entry(20, PRETRAINED | AVERAGED | {"learning_rate": 1e-4, "network": GRID}),
     "yolov3": Entry(11, PRETRAINED | AVERAGED | {"network": MOBILE | MORE}),
     "yolov3_tiny": Entry(27, TINY),
     "ssd": Entry(16, PRETRAINED | AVERAGED | {"batch_size": 8, "network": SQUEEZED}),
     "ssd300_vgg16": Entry(2, VGG | {"size": 300}, "vgg16"),
-    "ssd512_vgg16": Entry(1, VGG | {"size": 512, "frozen": 3}, "vgg16", scenes=600),
+    "ssd512_vgg16": Entry(1, VGG | {"size": 512, "frozen": 4, "batch_size": 4}, "vgg16"),
     "aligned_nano": Entry(30),
     "aligned_small": Entry(16, PRETRAINED),
     "aligned_medium": Entry(16),
@@ -192,9 +182,8 @@ def measure(name: str, out: Path) -> Row:
     if not is_finished(folder):
         if entry.taught:
             options["weights"] = teach(entry.taught, DATA, out / "backbones", SAME["augmentation"])
-        data = DATA if entry.scenes is None else first_of(entry.scenes)
         saccade.fit(
-            data, model=entry.general or name, out=folder, epochs=entry.epochs, resume=True, quiet=True, **options
+            DATA, model=entry.general or name, out=folder, epochs=entry.epochs, resume=True, quiet=True, **options
         )
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     result = json.loads((folder / "metrics.json").read_text())
@@ -205,13 +194,11 @@ def measure(name: str, out: Path) -> Row:
     return Row(name, size, round(ap, 1), round(ap50, 1), round(weights, 3), epochs, round(minutes, 1))
 
 
-def first_of(train: int, test: int | None = None) -> Source:
+def first_of(train: int, test: int) -> Source:
     """The scenes, of which so many are learnt from and tested on."""
     source = saccade.read(DATA)
-    splits = {"train": source.splits["train"].take(range(train)), "test": source.splits["test"]}
-    if test is not None:
-        splits["test"] = splits["test"].take(range(test))
-    return source.with_splits(splits)
+    counts = {"train": train, "test": test}
+    return source.with_splits({name: source.splits[name].take(range(count)) for name, count in counts.items()})
 
 
 def is_finished(run: Path) -> bool:
@@ -274,9 +261,7 @@ def table(rows: Sequence[Row], speeds: Mapping[str, float]) -> str:
     body = []
     for row in rows:
         scores = f"{row.size} | {row.ap:.1f} | {row.ap50:.1f} | {float(f'{speeds[row.name]:.2g}'):g}"
-        scenes = ENTRIES[row.name].scenes
-        epochs = row.epochs if scenes is None else f"{row.epochs} of {scenes:,} scenes"
-        cost = f"{row.weights:.1f} | {epochs} | {row.minutes:.1f}"
+        cost = f"{row.weights:.1f} | {row.epochs} | {row.minutes:.1f}"
         body.append(f"| `{row.name}` | {ENTRIES[row.name].start} | {scores} | {cost} |")
     return "\n".join([head, *body, ""])
 
