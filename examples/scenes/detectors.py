@@ -260,7 +260,7 @@ def table(rows: Sequence[Row], speeds: Mapping[str, float]) -> str:
     head = "| " + " | ".join(names) + " |\n" + "|---" * len(names) + "|"
     body = []
     for row in rows:
-        scores = f"{row.size} | {row.ap:.1f} | {row.ap50:.1f} | {float(f'{speeds[row.name]:.2g}'):g}"
+        scores = f"{row.size} | {row.ap:.1f} | {row.ap50:.1f} | {f'{speeds[row.name]:#.2g}'.rstrip('.')}"
         cost = f"{row.weights:.1f} | {row.epochs} | {row.minutes:.1f}"
         body.append(f"| `{row.name}` | {ENTRIES[row.name].start} | {scores} | {cost} |")
     return "\n".join([head, *body, ""])
